@@ -51,7 +51,9 @@ def read_tree(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid {path.suffix.lstrip('.') or 'YAML'} ({' '.join(str(error).split())})") from error
+        raise ConfigError(
+            f"{path}: not valid {path.suffix.lstrip('.') or 'YAML'} ({' '.join(str(error).split())})"
+        ) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -73,7 +75,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         tree[names[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value cannot be read ({' '.join(str(error).split())})") from error
+        raise ConfigError(
+            f"override {override!r}: the value cannot be read ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _explain(settings: type[BaseModel], item: dict[str, Any]) -> str:

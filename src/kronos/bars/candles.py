@@ -17,7 +17,7 @@ def invalid(candles: Array) -> NDArray[np.bool_]:
     """True for every candle (..., 6) that breaks a rule; not-a-number breaks them all."""
     body = candles[..., [OPEN, CLOSE]]
     with np.errstate(invalid="ignore"):
-        good = (
+        good: NDArray[np.bool_] = (
             (candles[..., HIGH] >= body.max(axis=-1))
             & (candles[..., LOW] <= body.min(axis=-1))
             & (candles[..., LOW] > 0)

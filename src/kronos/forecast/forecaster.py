@@ -1,0 +1,315 @@
+"""From frames of bars to forecasts: the network as a `Forecaster`.
+
+One frame, a list or a dict of frames of any lengths goes in; series of one length are written together. Everything
+here works on canonical frames; how they become tokens and how tokens are continued is the engine's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack, cast, overload
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kronos.bars import (
+    Forecast,
+    Normaliser,
+    calendar_of,
+    canonical,
+    fit_normaliser,
+    infer_timeframe,
+    next_times,
+    parse_times,
+    repair,
+    time_stamps,
+)
+from kronos.bars.candles import AMOUNT, VOLUME, Array
+from kronos.bars.forecast import Times
+from kronos.errors import BarsError, ConfigError
+from kronos.forecast.engine import Engine, Overflow, Prompt
+from kronos.forecast.progress import Progress, meter
+from kronos.forecast.sampling import Sampler, series_key
+from kronos.model import Kronos, KronosTokenizer, check_pair, context_of
+
+LEAST_BARS = 8
+"""A look-back shorter than this has no statistics to speak of."""
+
+_LOWEST_PRICE = 1e-4  # of the last close: where a published network's path below zero is put
+_ENCODE_TOGETHER = 64  # series whose look-backs are encoded in one pass
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `forecast` that do not depend on the shape of its data."""
+
+    samples: int
+    T: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
+    lookback: int | None
+    calendar: str | None
+    overflow: Overflow
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """One series to be continued: its look-back, and the clock readings of look-back and future."""
+
+    bars: Array  # (T, 6)
+    stamps: np.ndarray[Any, np.dtype[np.int64]]  # (T + H, 5)
+    key: int
+
+
+class KronosForecaster:
+    """A network and its tokenizer, ready to forecast."""
+
+    def __init__(
+        self,
+        model: Kronos,
+        tokenizer: KronosTokenizer,
+        device: str | torch.device | None = None,
+        max_context: int | None = None,
+        clip: float = 5,
+        name: str | None = None,
+    ) -> None:
+        """Put both on a device: the one named, else the best there is."""
+        check_pair(model, tokenizer)
+        self.device = torch.device(device) if device is not None else _best_device()
+        self.model = model.to(self.device).eval()
+        self.tokenizer = tokenizer.to(self.device).eval()
+        self.max_context = max_context if max_context is not None else context_of(model)
+        if self.max_context < 1:
+            raise ConfigError(f"max_context must be at least 1, not {self.max_context}")
+        self.clip = clip
+        self._name = name or model.name or "kronos"
+
+    @property
+    def name(self) -> str:
+        """What tables and ledgers call it."""
+        return self._name
+
+    @overload
+    def forecast(
+        self, data: pd.DataFrame, horizon: int, *, y_timestamp: "Times | None" = None, **options: Unpack[Options]
+    ) -> Forecast: ...
+
+    @overload
+    def forecast(
+        self,
+        data: Sequence[pd.DataFrame],
+        horizon: int,
+        *,
+        y_timestamp: "Sequence[Times] | None" = None,
+        **options: Unpack[Options],
+    ) -> list[Forecast]: ...
+
+    @overload
+    def forecast(
+        self,
+        data: Mapping[str, pd.DataFrame],
+        horizon: int,
+        *,
+        y_timestamp: "Mapping[str, Times] | None" = None,
+        **options: Unpack[Options],
+    ) -> dict[str, Forecast]: ...
+
+    def forecast(
+        self,
+        data: pd.DataFrame | Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame],
+        horizon: int,
+        *,
+        samples: int = 100,
+        T: float = 1.0,
+        top_k: int | None = 0,
+        top_p: float | None = 1.0,
+        seed: int = 0,
+        y_timestamp: Any = None,
+        lookback: int | None = None,
+        calendar: str | None = None,
+        overflow: Overflow = "exact",
+        progress: Progress = False,
+    ) -> Forecast | list[Forecast] | dict[str, Forecast]:
+        """The distribution of the next `horizon` bars, as `samples` paths of valid candles.
+
+        `data` is a frame, or a list or dict of frames of any lengths; the result has the same shape. Time stamps of the
+        future follow from the bars' own times, from `calendar` ("24/7", "24/5", "SSE", ...) or are given as
+        `y_timestamp`, in the shape of `data`. `lookback` reads only the last so many bars (at most max_context);
+        `progress` is True for a meter, or a function of (done, total).
+        """
+        _check_count("horizon", horizon)
+        _check_count("samples", samples)
+        names, frames = _named(data)
+        given = _aligned(y_timestamp, data, names)
+        sampler = Sampler.of(T, top_k, top_p)
+        engine = Engine(self.model, self.tokenizer, self.max_context, sampler, overflow, seed)
+        longest = self.max_context if lookback is None else min(lookback, self.max_context)
+        if longest < LEAST_BARS:
+            raise ConfigError(f"a look-back of {longest} bars is too short; at least {LEAST_BARS} are needed")
+        meta = {
+            "model": self.name,
+            "cutoff": self.model.cutoff,
+            "seed": seed,
+            "T": T,
+            "top_k": sampler.top_k,
+            "top_p": sampler.top_p,
+            "overflow": overflow,
+        }
+        works = [
+            self._prepare(frame, name, horizon, longest, times, calendar)
+            for name, frame, times in zip(names, frames, given, strict=True)
+        ]
+        paths = self._continue([work.job for work in works], engine, samples, progress)
+        forecasts = [work.forecast(normalised, meta) for work, normalised in zip(works, paths, strict=True)]
+        if isinstance(data, pd.DataFrame):
+            return forecasts[0]
+        return dict(zip(names, forecasts, strict=True)) if isinstance(data, Mapping) else forecasts
+
+    def _prepare(
+        self, frame: pd.DataFrame, name: str, horizon: int, longest: int, given: "Times | None", calendar: str | None
+    ) -> "_Work":
+        bars = canonical(frame, name=name, min_rows=LEAST_BARS)
+        index = cast(pd.DatetimeIndex, bars.index)
+        timeframe = infer_timeframe(index)
+        if given is None:
+            future, said = next_times(index, horizon, timeframe=timeframe, calendar=calendar), None
+        else:
+            future, said = _future(given, index, horizon, name), "as given"
+        window = bars.iloc[-longest:]
+        clocks = [time_stamps(self._clock(times)) for times in (cast(pd.DatetimeIndex, window.index), future)]
+        values = np.ascontiguousarray(window.to_numpy(dtype=np.float64))
+        times = cast(pd.DatetimeIndex, window.index).as_unit("ns").asi8
+        return _Work(
+            job=Job(values, np.concatenate(clocks), series_key(values.tobytes(), times.tobytes())),
+            normaliser=self._fit(values),
+            history=window,
+            future=future,
+            name=name,
+            timeframe=str(timeframe),
+            calendar=said or calendar_of(index, timeframe, calendar),
+        )
+
+    def _clock(self, times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        """The clock that the network reads stamps from."""
+        return times.tz_convert("UTC") if self.model.clock == "utc" and times.tz is not None else times
+
+    def _fit(self, bars: Array) -> Normaliser:
+        return fit_normaliser(self.tokenizer.normaliser, bars, self.clip)
+
+    def _continue(self, jobs: Sequence[Job], engine: Engine, paths: int, progress: Progress) -> list[Array]:
+        """Normalised future bars (paths, H, 6) of every job; jobs of one shape are written together."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, job in enumerate(jobs):
+            groups.setdefault((len(job.bars), len(job.stamps)), []).append(number)
+        done: list[Array] = [np.empty(0)] * len(jobs)
+        total = sum((len(job.stamps) - len(job.bars)) * paths for job in jobs)
+        with meter(progress, total) as tick:
+            for (length, _), members in groups.items():
+                prompt = self._prompt([jobs[number] for number in members], length)
+                for number, bars in zip(members, engine.run(prompt, paths, tick).cpu().numpy(), strict=True):
+                    done[number] = bars
+        return done
+
+    @torch.inference_mode()
+    def _prompt(self, jobs: Sequence[Job], length: int) -> Prompt:
+        """Encode whole look-backs and keep the tokens and stamps of the last max_context bars."""
+        pieces: list[list[torch.Tensor]] = []
+        for first in range(0, len(jobs), _ENCODE_TOGETHER):
+            some = jobs[first : first + _ENCODE_TOGETHER]
+            inputs = np.stack([self._fit(job.bars).apply(job.bars) for job in some])
+            pieces.append(self.tokenizer.encode(torch.from_numpy(inputs).to(self.device), half=True))
+        s1, s2 = (torch.cat(column)[:, -self.max_context :] for column in zip(*pieces, strict=True))
+        stamps = np.stack([job.stamps[max(length - self.max_context, 0) :] for job in jobs])
+        return Prompt(s1, s2, torch.from_numpy(stamps).to(self.device), [job.key for job in jobs])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A job and what is needed to make a forecast of its answer."""
+
+    job: Job
+    normaliser: Normaliser
+    history: pd.DataFrame
+    future: pd.DatetimeIndex
+    name: str
+    timeframe: str
+    calendar: str
+
+    def forecast(self, normalised: Array, meta: Mapping[str, Any]) -> Forecast:
+        last_close = float(self.history["close"].iloc[-1])
+        paths = self.normaliser.invert(normalised)
+        for column in (VOLUME, AMOUNT):
+            if not self.job.bars[:, column].any():
+                paths[..., column] = 0.0  # what was never there is not forecast
+        paths, repaired = repair(paths, floor=last_close * _LOWEST_PRICE)
+        return Forecast(
+            paths=paths,
+            timestamps=self.future,
+            last_close=last_close,
+            history=self.history,
+            name=self.name,
+            timeframe=self.timeframe,
+            repaired=repaired,
+            meta={**meta, "lookback": len(self.history), "calendar": self.calendar},
+        )
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _check_count(what: str, count: Any) -> None:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ConfigError(f"{what} must be a whole number of at least 1, not {count!r}")
+
+
+def _named(data: Any) -> tuple[list[str], list[pd.DataFrame]]:
+    """Names and frames of whatever was given."""
+    if isinstance(data, pd.DataFrame):
+        return [str(data.attrs.get("name", "bars"))], [data]
+    if isinstance(data, Mapping):
+        names, frames = [str(key) for key in data], list(data.values())
+        if len(set(names)) < len(names):
+            raise ConfigError("the keys of the frames are not unique as text")
+    elif isinstance(data, Sequence) and not isinstance(data, str):
+        names, frames = [f"bars[{i}]" for i in range(len(data))], list(data)
+    else:
+        raise BarsError(f"expected a DataFrame, or a list or dict of them, not {type(data).__name__}")
+    if not frames:
+        raise BarsError("there is no frame to forecast: the list or dict is empty")
+    return names, frames
+
+
+def _aligned(given: Any, data: Any, names: Sequence[str]) -> list[Any]:
+    """`y_timestamp` for every series, from an argument in the shape of the data."""
+    if given is None:
+        return [None] * len(names)
+    if isinstance(data, pd.DataFrame):
+        return [given]
+    if isinstance(data, Mapping):
+        missing = [name for name, key in zip(names, data, strict=True) if key not in given]
+        if missing:
+            raise ConfigError(f"y_timestamp lacks {', '.join(missing)}; it needs the keys of the data")
+        return [given[key] for key in data]
+    if len(given) != len(names):
+        raise ConfigError(f"y_timestamp holds {len(given)} entries for {len(names)} series")
+    return list(given)
+
+
+def _future(given: "Times", index: pd.DatetimeIndex, horizon: int, name: str) -> pd.DatetimeIndex:
+    """Given time stamps of the future, checked."""
+    future = parse_times(given, f"{name}: y_timestamp")
+    if len(future) != horizon:
+        raise BarsError(f"{name}: y_timestamp holds {len(future)} times for a horizon of {horizon}")
+    if (future.tz is None) != (index.tz is None):
+        raise BarsError(f"{name}: y_timestamp and the bars' times must both have a time zone or both have none")
+    if index.tz is not None:
+        future = future.tz_convert(index.tz)
+    if not (future.is_monotonic_increasing and future.is_unique) or future[0] <= index[-1]:
+        raise BarsError(
+            f"{name}: y_timestamp must increase and begin after the last bar ({index[-1]}), not {future[0]}"
+        )
+    return future.rename("timestamp")

@@ -1,0 +1,180 @@
+"""Weights on disk and on the Hub: `config.json` with the constructor's arguments, `model.safetensors` beside it.
+
+Loading is strict: every key present, none left over, every shape right, always in evaluation mode. Saving writes to a
+temporary name first, so a file with the right name is a whole file.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kronos.errors import CheckpointError, ConfigError
+from kronos.writing import replacing
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class Checkpoint(nn.Module):
+    """A network that can be saved and loaded; `config` holds the arguments it was built from."""
+
+    own_keys: ClassVar[Mapping[str, Any]] = {}
+    """Configuration keys of our own and the published behaviour's values, which are not written to a file."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        """Keep the constructor's arguments, found in its `locals()`."""
+        super().__init__()
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        self.config: dict[str, Any] = {name: scope[name] for name in names}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        subfolder: str | None = None,
+    ) -> Self:
+        """Load from a folder, or from the Hub by repository name; the result is in evaluation mode."""
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir():
+            return cls._from_files(*(folder / (subfolder or "") / name for name in (CONFIG_FILE, WEIGHTS_FILE)))
+        refuse_missing_folder(str(pretrained_model_name_or_path))
+        fetch = hub_fetcher(
+            str(pretrained_model_name_or_path),
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            subfolder=subfolder,
+        )
+        return cls._from_files(fetch(CONFIG_FILE), fetch(WEIGHTS_FILE))
+
+    @classmethod
+    def _from_files(cls, config_file: Path, weights_file: Path) -> Self:
+        arguments = cls._arguments(read_config(config_file), config_file)
+        try:
+            weights = load_file(weights_file)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{weights_file}: no such file") from error
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{weights_file}: not a readable safetensors file ({error})") from error
+        try:
+            with torch.device("meta"):  # no time is spent on initial values that the file replaces
+                model = cls(**arguments)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{config_file}: {error}") from error
+        model._take(weights, weights_file)
+        return model.eval()
+
+    @classmethod
+    def _arguments(cls, config: Mapping[str, Any], where: Path) -> dict[str, Any]:
+        """The constructor's arguments among the keys of a config.json; other keys are somebody else's."""
+        parameters = dict(inspect.signature(cls).parameters)
+        missing = [k for k, p in parameters.items() if p.default is p.empty and k not in config]
+        if missing:
+            raise CheckpointError(f"{where}: not a {cls.__name__} configuration, it lacks {', '.join(missing)}")
+        return {k: config[k] for k in parameters if k in config}
+
+    def _take(self, weights: dict[str, torch.Tensor], where: Path) -> None:
+        """Fill this (meta) network from a file's tensors, or say exactly what does not fit."""
+        wanted = self.state_dict()
+        problems = [f"lacks {k}" for k in wanted.keys() - weights.keys()]
+        problems += [f"has the unknown {k}" for k in weights.keys() - wanted.keys()]
+        problems += [
+            f"{k} has shape {tuple(weights[k].shape)}, the configuration says {tuple(tensor.shape)}"
+            for k, tensor in wanted.items()
+            if k in weights and weights[k].shape != tensor.shape
+        ]
+        if problems:
+            shown = "; ".join(sorted(problems)[:4]) + ("; ..." if len(problems) > 4 else "")
+            raise CheckpointError(f"{where}: does not fit its config.json ({len(problems)} problems: {shown})")
+        # a half-precision file is computed in float32, like the reference; whole-number buffers stay what they are
+        cast = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+        self.load_state_dict(cast, strict=True, assign=True)
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write config.json and model.safetensors into a folder, in the published format."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {k: v for k, v in self.config.items() if k not in self.own_keys or v != self.own_keys[k]}
+        text = json.dumps(dict(sorted(config.items())), indent=2)
+        weights = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        # weights first: a folder with a configuration is a folder with weights
+        with replacing(folder / WEIGHTS_FILE) as path:
+            save_file(weights, path)
+        with replacing(folder / CONFIG_FILE) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def record(self, **keys: Any) -> None:
+        """Set configuration keys of our own (`own_keys`) on this network, to be saved with it."""
+        for key, value in keys.items():
+            if key not in self.own_keys:
+                raise ConfigError(
+                    f"{type(self).__name__} has no recordable key '{key}', only {', '.join(self.own_keys)}"
+                )
+            self.config[key] = value
+            setattr(self, key, value)
+
+    def fingerprint(self) -> str:
+        """A short hash of the weights, the same for the same numbers wherever they are loaded."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The mapping in a config.json."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent}: no {path.name} in this folder, so it holds no checkpoint") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable configuration ({error})") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: expected keys and values, found {type(config).__name__}")
+    return config
+
+
+def refuse_missing_folder(name: str) -> None:
+    """Raise for a name that can only be a folder and is not there, instead of asking the Hub for nonsense."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or "\\" in name:
+        raise CheckpointError(f"{name}: no such folder, and not a Hub name of the form OWNER/MODEL")
+
+
+def hub_fetcher(repo: str, *, subfolder: str | None = None, **options: Any) -> Callable[[str], Path]:
+    """A function that brings one file of a Hub repository and returns where it lies."""
+
+    def fetch(filename: str) -> Path:
+        # imported here: loading a folder or the embedded weights must not pay for it
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(hf_hub_download(repo, filename, subfolder=subfolder, **options))
+        except LocalEntryNotFoundError as error:
+            raise CheckpointError(
+                f"{repo}: the Hub cannot be reached and {filename} is not in the local cache"
+            ) from error
+        except HfHubHTTPError as error:
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise CheckpointError(f"{repo}: {filename} cannot be had from the Hub ({reason})") from error
+        except ValueError as error:  # a malformed repository name
+            raise CheckpointError(f"{repo}: not a folder and not a Hub name ({error})") from error
+
+    return fetch

@@ -1,0 +1,223 @@
+"""The models by name: sizes, contexts, and which tokenizer belongs to which network.
+
+A network with the wrong tokenizer still runs and its forecasts are several times worse, so pairs are checked: by the
+fingerprint that our own checkpoints record, and by size and group for the published ones, which record nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kronos.errors import CheckpointError
+from kronos.model.checkpoint import CONFIG_FILE, refuse_missing_folder
+from kronos.model.network import Kronos
+from kronos.model.tokenizer import KronosTokenizer
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+DEFAULT_CONTEXT = 512
+
+_BITS = {"s1_bits": 10, "s2_bits": 10}
+_TOKENIZER = {
+    "d_in": 6,
+    "d_model": 256,
+    "n_heads": 4,
+    "ff_dim": 512,
+    "n_enc_layers": 4,
+    "n_dec_layers": 4,
+    "ffn_dropout_p": 0.0,
+    "attn_dropout_p": 0.0,
+    "resid_dropout_p": 0.0,
+    **_BITS,
+    "beta": 0.05,
+    "gamma0": 1.0,
+    "gamma": 1.1,
+    "zeta": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A named pair of network and tokenizer."""
+
+    name: str
+    network: str | None
+    """Where the network's weights are: a Hub name, None where none were released."""
+    tokenizer: str
+    parameters: int
+    tokenizer_parameters: int
+    max_context: int
+    network_config: Mapping[str, Any] = field(default_factory=dict)
+    """The network's constructor arguments; for the embedded one they are in its own config.json."""
+    tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the weights come with the package."""
+        return self.folder.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """Where embedded weights lie."""
+        return WEIGHTS_FOLDER / self.name
+
+
+def _published(
+    name: str,
+    parameters: int,
+    context: int,
+    group_size: int,
+    size: tuple[int, int, int, int],
+    drop: tuple[float, float],
+) -> ZooEntry:
+    layers, width, heads, hidden = size
+    (ffn, attention), released = drop, name != "large"
+    config = {
+        **_BITS,
+        "n_layers": layers,
+        "d_model": width,
+        "n_heads": heads,
+        "ff_dim": hidden,
+        "ffn_dropout_p": ffn,
+        "resid_dropout_p": ffn,
+        "attn_dropout_p": attention,
+        "token_dropout_p": attention,
+        "learn_te": True,
+    }
+    return ZooEntry(
+        name=name,
+        network=f"NeoQuasar/Kronos-{name}" if released else None,
+        tokenizer=f"NeoQuasar/Kronos-Tokenizer-{'2k' if group_size == 5 else 'base'}",
+        parameters=parameters,
+        tokenizer_parameters=3_958_042,
+        max_context=context,
+        network_config=config,
+        tokenizer_config={**_TOKENIZER, "group_size": group_size},
+    )
+
+
+ZOO: Mapping[str, ZooEntry] = {
+    entry.name: entry
+    for entry in (
+        ZooEntry("nano", "embedded", "embedded", 1_054_080, 376_246, 512),
+        _published("mini", 4_108_032, 2048, 5, (4, 256, 4, 512), (0.2, 0.0)),
+        _published("small", 24_741_376, 512, 4, (8, 512, 8, 1024), (0.25, 0.1)),
+        _published("base", 102_310_592, 512, 4, (12, 832, 16, 2048), (0.2, 0.0)),
+        _published("large", 499_246_976, 512, 4, (18, 1664, 32, 3072), (0.2, 0.0)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network and the tokenizer it was trained with."""
+
+    name: str
+    network: Kronos
+    tokenizer: KronosTokenizer
+
+
+def load_pair(
+    name: str | Path, *, tokenizer: str | Path | None = None, revision: str | None = None, **options: Any
+) -> Pair:
+    """Load by zoo name, from a folder, or from the Hub; the tokenizer is found by itself unless named.
+
+    A folder holds `predictor/` and `tokenizer/`, or is the predictor's own with the tokenizer beside it. `revision` is
+    the network's; `options` go to `from_pretrained` (cache_dir, token, local_files_only, force_download).
+    """
+    entry = ZOO.get(str(name))
+    if entry is not None:
+        network, found = _load_named(entry, tokenizer is None, revision, options)
+    else:
+        network, found = _load_placed(name, tokenizer is None, revision, options)
+    if tokenizer is not None:
+        found = _load_tokenizer(tokenizer, options)
+    assert found is not None
+    check_pair(network, found)
+    return Pair(network.name or (entry.name if entry else Path(name).name), network, found)
+
+
+def check_pair(network: Kronos, tokenizer: KronosTokenizer) -> None:
+    """Raise unless this tokenizer is the one that the network was trained with, as far as can be known."""
+    if (network.s1_bits, network.s2_bits) != (tokenizer.s1_bits, tokenizer.s2_bits):
+        raise CheckpointError(
+            f"the network reads {network.s1_bits} + {network.s2_bits} bits a bar and the tokenizer writes "
+            f"{tokenizer.s1_bits} + {tokenizer.s2_bits}: they do not belong together"
+        )
+    if network.pair is not None:
+        if network.pair != tokenizer.fingerprint():
+            raise CheckpointError(
+                f"the network was trained with the tokenizer of fingerprint {network.pair} and this one has "
+                f"{tokenizer.fingerprint()}; load the tokenizer that was saved beside the network"
+            )
+        return
+    entry = published_entry(network)
+    group = tokenizer.config["group_size"]
+    if entry is not None and group != entry.tokenizer_config["group_size"]:
+        raise CheckpointError(
+            f"a Kronos-{entry.name} network belongs to {entry.tokenizer}; this tokenizer has group_size {group} "
+            f"instead of {entry.tokenizer_config['group_size']}. If it was really trained with this one, "
+            "network.record(pair=tokenizer.fingerprint()) says so"
+        )
+
+
+def published_entry(network: Kronos) -> ZooEntry | None:
+    """The zoo's entry of the published size that this network has."""
+    shape = ("s1_bits", "s2_bits", "n_layers", "d_model", "n_heads", "ff_dim")
+    same = (
+        e for e in ZOO.values() if e.network_config and all(network.config[k] == e.network_config[k] for k in shape)
+    )
+    return next(same, None)
+
+
+def context_of(network: Kronos) -> int:
+    """The longest window this network was trained for."""
+    if network.max_context is not None:
+        return network.max_context
+    entry = published_entry(network)
+    return entry.max_context if entry else DEFAULT_CONTEXT
+
+
+Loaded = tuple[Kronos, KronosTokenizer | None]
+
+
+def _load_named(entry: ZooEntry, paired: bool, revision: str | None, options: dict[str, Any]) -> Loaded:
+    if entry.network is None:
+        raise CheckpointError(f"'{entry.name}' was never released; its configuration is in the zoo for pretraining")
+    if not entry.network_config:
+        if not entry.embedded:
+            raise CheckpointError(f"the embedded weights of '{entry.name}' are missing from {entry.folder}; reinstall")
+        return _load_placed(entry.folder, paired, None, {})
+    network = Kronos.from_pretrained(entry.network, revision=revision, **options)
+    return network, KronosTokenizer.from_pretrained(entry.tokenizer, **options) if paired else None
+
+
+def _load_placed(name: str | Path, paired: bool, revision: str | None, options: dict[str, Any]) -> Loaded:
+    folder = Path(name)
+    if folder.is_dir():
+        own = (folder / CONFIG_FILE).exists()
+        network = Kronos.from_pretrained(folder if own else folder / "predictor")
+        if not paired:
+            return network, None
+        beside = folder.parent / "tokenizer" if own else folder / "tokenizer"
+        return network, KronosTokenizer.from_pretrained(beside) if beside.is_dir() else _by_size(network, name, options)
+    if (close := str(name)).count("/") == 0:
+        raise CheckpointError(f"'{close}' is neither a folder nor one of {', '.join(ZOO)}; a Hub name is OWNER/MODEL")
+    refuse_missing_folder(str(name))
+    network = Kronos.from_pretrained(name, revision=revision, **options)
+    return network, _by_size(network, name, options) if paired else None
+
+
+def _by_size(network: Kronos, name: str | Path, options: dict[str, Any]) -> KronosTokenizer:
+    """The published tokenizer for a network of a published size that came without one."""
+    entry = published_entry(network)
+    if entry is None or network.pair is not None:
+        raise CheckpointError(f"{name}: no tokenizer lies beside this network; name it with tokenizer=")
+    return KronosTokenizer.from_pretrained(entry.tokenizer, **options)
+
+
+def _load_tokenizer(place: str | Path, options: dict[str, Any]) -> KronosTokenizer:
+    folder = Path(place)
+    if folder.is_dir() and not (folder / CONFIG_FILE).exists() and (folder / "tokenizer" / CONFIG_FILE).exists():
+        return KronosTokenizer.from_pretrained(folder / "tokenizer")
+    return KronosTokenizer.from_pretrained(place, **({} if folder.is_dir() else options))

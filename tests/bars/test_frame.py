@@ -1,0 +1,333 @@
+"""The canonical frame: what is understood, what is computed, and what is refused with which words."""
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kronos.bars.candles import COLUMNS, invalid
+from kronos.bars.frame import canonical, parse_times
+from kronos.errors import BarsError
+
+PRICES = ("open", "high", "low", "close")
+
+
+def raw(rows: int = 8, freq: str = "5min", **extra: object) -> pd.DataFrame:
+    base = 100.0 + np.arange(rows)
+    frame = pd.DataFrame({"open": base, "high": base + 2, "low": base - 2, "close": base + 1})
+    frame.insert(0, "timestamp", pd.date_range("2024-01-05 09:30", periods=rows, freq=freq))
+    return frame.assign(volume=10.0, amount=1000.0, **extra)
+
+
+def refused(df: object, *words: str, **how: object) -> None:
+    with pytest.raises(BarsError) as caught:
+        canonical(df, **how)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def test_what_comes_out() -> None:
+    frame = raw()
+    before = frame.copy(deep=True)
+    result = canonical(frame[["close", "amount", "low", "timestamp", "volume", "open", "high"]])
+    assert list(result.columns) == list(COLUMNS)
+    assert (result.dtypes == np.float64).all()
+    assert result.index.name == "timestamp"
+    assert result.index.dtype == "datetime64[ns]"
+    result.iloc[:, :] = 0.0
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(canonical(canonical(frame)), canonical(frame))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Open", "High", "Low", "Close", "Volume", "Amount"],
+        ["OPEN", "HIGH", "LOW", "CLOSE", "VOL", "AMT"],
+        [" open ", "high", "low", "close", "vol", "Quote Volume"],
+        ["o", "h", "l", "c", "v", "quote_asset_volume"],
+        ["开盘", "最高", "最低", "收盘", "成交量", "成交额"],
+        ["开盘价", "最高价", "最低价", "收盘价", "成交量(手)", "成交金额"],
+        ["<OPEN>", "<HIGH>", "<LOW>", "<CLOSE>", "<TICKVOL>", "money"],
+        ["$open", "$high", "$low", "$close", "$volume", "$amount"],
+        ["open", "high", "low", "close", "vol", "volCcyQuote"],
+        ["open", "high", "low", "close", "base_volume", "currency-volume"],
+    ],
+)
+def test_column_spellings(names: list[str]) -> None:
+    frame = raw()
+    renamed = frame.rename(columns=dict(zip(COLUMNS, names, strict=True)))
+    pd.testing.assert_frame_equal(canonical(renamed), canonical(frame))
+
+
+@pytest.mark.parametrize(
+    "name", ["timestamps", "time", "date", "Datetime", "open_time", "日期", "时间", "交易时间", "ts", "Date"]
+)
+def test_time_columns(name: str) -> None:
+    frame = raw()
+    pd.testing.assert_frame_equal(canonical(frame.rename(columns={"timestamp": name})), canonical(frame))
+
+
+def test_which_column_wins() -> None:
+    frame = raw()
+    assert canonical(frame.assign(vol=1.0))["volume"].iloc[0] == 10
+    assert canonical(frame.assign(**{"Adj Close": 1.0}))["close"].iloc[0] == 101
+    assert canonical(frame.assign(turnover=1.0))["amount"].iloc[0] == 1000
+    assert canonical(frame.assign(Close=1.0))["close"].iloc[0] == 101
+    refused(frame.drop(columns="volume").assign(vol=1.0, v=2.0), "'vol' and 'v'", "volume")
+    refused(frame.drop(columns="close").assign(Close=1.0, CLOSE=2.0), "'Close' and 'CLOSE'")
+    refused(frame.drop(columns="timestamp").assign(datetime=1, open_time=2), "'datetime' and 'open_time'")
+    only_adjusted = frame.rename(columns={"close": "Adj Close"})
+    assert canonical(only_adjusted)["close"].iloc[0] == 101
+
+
+def test_columns_of_one_downloaded_symbol() -> None:
+    frame = raw().set_index("timestamp")
+    frame.columns = pd.MultiIndex.from_product([frame.columns, ["AAPL"]])
+    assert canonical(frame)["close"].iloc[0] == 101
+    two = pd.concat([frame, frame.rename(columns={"AAPL": "MSFT"})], axis=1)
+    refused(two, "one instrument at a time")
+
+
+def test_missing_columns() -> None:
+    refused(raw()[["timestamp", "open", "close"]], "no column for high, low", "'timestamp', 'open', 'close'")
+
+
+TIMES = pd.date_range("2024-01-05 09:30", periods=8, freq="5min")
+EPOCH = np.asarray(TIMES.as_unit("ns").asi8)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        TIMES, TIMES.as_unit("s"), TIMES.as_unit("ms"), TIMES.to_series(), list(TIMES), TIMES.to_pydatetime(),
+        TIMES.to_period("5min"), pd.Series(TIMES.to_period("5min")), TIMES.to_numpy(),
+        TIMES.strftime("%Y-%m-%d %H:%M:%S"), TIMES.strftime("%Y/%m/%d %H:%M"), TIMES.strftime("%Y.%m.%d %H:%M"),
+        [f"2024/1/5 {t.hour}:{t.minute:02d}" for t in TIMES], [f"2024年1月5日 {t:%H:%M}" for t in TIMES],
+        TIMES.strftime("%Y-%m-%dT%H:%M:%S.000"), TIMES.strftime("%Y%m%d%H%M%S"), TIMES.strftime("%Y%m%d%H%M"),
+        [int(t) for t in TIMES.strftime("%Y%m%d%H%M")], [int(t) for t in TIMES.strftime("%Y%m%d%H%M%S")],
+        TIMES.strftime("%Y%m%d%H%M%S") + "000", [f" {t} " for t in TIMES],
+        EPOCH, EPOCH // 10**3, EPOCH // 10**6, EPOCH // 10**9, EPOCH / 1e9, EPOCH / 1e6, (EPOCH // 10**6).astype(str),
+        [f"{t:.3f}" for t in EPOCH / 1e9], pd.Series(EPOCH // 10**6, dtype="Int64"), list(EPOCH // 10**6),
+        TIMES.strftime("%d.%m.2024 %H:%M").str.replace("05.01", "13.01").tolist(),
+        TIMES.strftime("Jan %d, 2024 %H:%M"),
+    ],
+)  # fmt: skip
+def test_writings_of_time(times: object) -> None:
+    parsed = parse_times(times)
+    assert parsed.dtype == "datetime64[ns]"
+    assert parsed.name == "timestamp"
+    shift = parsed[0] - TIMES[0]
+    assert shift in (pd.Timedelta(0), pd.Timedelta(days=8))
+    assert ((parsed - shift) == TIMES).all()
+
+
+def test_days() -> None:
+    days = pd.date_range("2024-01-05", periods=5)
+    compact = days.strftime("%Y%m%d")
+    for times in (compact, compact.astype(int), compact.astype(int).astype(float), [d.date() for d in days]):
+        assert (parse_times(times) == days).all()
+    old = pd.date_range("1961-10-18", "2025-06-30", freq="30D")
+    assert (parse_times(old.as_unit("s").asi8) == old).all()
+    american = ["01/05/2024", "01/08/2024", "01/15/2024"]
+    assert parse_times(american).strftime("%d").tolist() == ["05", "08", "15"]
+    with pytest.raises(BarsError, match="cannot be told apart"):
+        parse_times(["01/02/2024", "02/03/2024"])
+
+
+def test_zones() -> None:
+    aware = TIMES.tz_localize("Asia/Shanghai")
+    assert str(canonical(raw(), times=aware).index.tz) == "Asia/Shanghai"
+    text = aware.strftime("%Y-%m-%dT%H:%M:%S%z")
+    assert (parse_times(text) == aware).all()
+    assert parse_times(["2024-01-05T09:30:00Z", "2024-01-05T09:35:00Z"]).tz is not None
+    changing = ["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00"]
+    assert str(parse_times(changing).tz) == "UTC"
+    with pytest.raises(BarsError, match="zone"):
+        parse_times(["2024-01-05T09:30:00Z", "2024-01-05T09:35:00"])
+    with pytest.raises(BarsError, match="zone"):
+        parse_times([aware[0], TIMES[1]])
+
+
+def test_date_and_time_columns() -> None:
+    frame = raw().drop(columns="timestamp")
+    for date, time in (("date", "time"), ("<DATE>", "<TIME>"), ("日期", "时间")):
+        pair = frame.assign(**{date: TIMES.strftime("%Y.%m.%d"), time: TIMES.strftime("%H:%M")})
+        assert (canonical(pair).index == TIMES).all()
+    clocks = frame.assign(date=[t.date() for t in TIMES], time=[t.time() for t in TIMES])
+    assert (canonical(clocks).index == TIMES).all()
+    whole = frame.assign(date=TIMES.strftime("%Y-%m-%d"), time=TIMES.strftime("%Y%m%d%H%M%S") + "000")
+    assert (canonical(whole).index == TIMES).all()
+
+
+def test_where_times_come_from() -> None:
+    frame = raw()
+    plain = frame.drop(columns="timestamp")
+    later = TIMES + pd.Timedelta(days=1)
+    assert (canonical(frame.set_index(later)).index == TIMES).all()
+    assert (canonical(plain.set_index(TIMES)).index == TIMES).all()
+    assert (canonical(plain.set_index(TIMES.strftime("%Y-%m-%d %H:%M"))).index == TIMES).all()
+    assert (canonical(frame, times=later).index == later).all()
+    assert (canonical(frame.assign(other=later), times="other").index == later).all()
+    refused(plain, "no times", "times=")
+    refused(plain.set_index(pd.Index(range(5, 13))), "no times")
+    refused(frame, "3 times were given for 8 rows", times=later[:3])
+    refused(frame, "no column", times="nothing")
+    refused(plain.set_index([TIMES, TIMES]), "one instrument")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("soon", ["row 3", "'soon'"]), (None, ["row 3", "missing"]), ("2024-13-05", ["row 3", "2024-13-05"])],
+)
+def test_bad_times(value: object, words: list[str]) -> None:
+    text = TIMES.strftime("%Y-%m-%d %H:%M").astype(object).tolist()
+    text[3] = value
+    refused(raw(), *words, times=text)
+
+
+def test_other_bad_times() -> None:
+    refused(raw(), "no date", times=np.arange(8))
+    refused(raw(), "true and false", times=[True] * 8)
+    refused(raw(), "another kind", times=[*TIMES[:7], "2024-01-05 10:05"])
+    refused(raw(2), "1678", times=[dt.datetime(2500, 1, 1), dt.datetime(2500, 1, 2)])
+
+
+def test_disorder() -> None:
+    frame = raw()
+    refused(frame.iloc[[0, 1, 1, 2, 2, 3]], "bars: row 2", "twice", "2 rows are affected")
+    refused(frame.iloc[[0, 2, 1, 3]], "row 2", "earlier", "2024-01-05 09:35")
+    refused(frame.iloc[::-1], "newest first", "sort")
+
+
+def test_not_enough() -> None:
+    refused([1, 2], "list")
+    refused(pd.DataFrame(), "empty")
+    refused(raw().iloc[:0], "empty")
+    refused(raw().iloc[:1], "1 rows are too few")
+    refused(raw(), "at least 20", min_rows=20)
+    assert len(canonical(raw().iloc[:1], min_rows=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("close", np.nan, ["close", "NaN"]),
+        ("volume", np.nan, ["volume", "NaN"]),
+        ("high", np.inf, ["high", "infinite"]),
+        ("low", 0.0, ["low 0", "not positive"]),
+        ("open", -3.0, ["open -3", "not positive"]),
+        ("volume", -1.0, ["volume -1", "negative"]),
+        ("amount", -1.0, ["amount -1", "negative"]),
+        ("high", 90.0, ["high 90 is below low"]),
+        ("high", 104.5, ["high 104.5 is below open"]),
+        ("close", 110.0, ["is below close 110"]),
+        ("low", 105.5, ["open 105 is below low 105.5"]),
+        ("close", 102.0, ["close 102 is below low"]),
+    ],
+)
+def test_no_candle(column: str, value: float, words: list[str]) -> None:
+    frame = raw()
+    frame.loc[5:6, column] = value
+    refused(frame, "BTC: row 5 (2024-01-05 09:55:00)", "affected", *words, name="BTC")
+
+
+def test_numbers_as_text() -> None:
+    frame = raw()
+    text = frame.astype(dict.fromkeys(COLUMNS, str))
+    pd.testing.assert_frame_equal(canonical(text), canonical(frame))
+    for bad in ("1,000", "1_000", "abc", "", True):
+        text = frame.astype({"close": object})
+        text.loc[2, "close"] = bad
+        refused(text, "row 2", "'close'", repr(bad))
+
+
+def test_dust_is_widened_in_silence() -> None:
+    frame = raw().set_index("timestamp")
+    frame["high"] = frame[["open", "close"]].max(axis=1) * (1 - 1e-7)
+    frame["low"] = frame[["open", "close"]].min(axis=1).astype(np.float32)
+    assert not invalid(canonical(frame).to_numpy()).any()
+    frame["high"] = frame[["open", "close"]].max(axis=1) * (1 - 1e-5)
+    refused(frame, "high")
+
+
+def test_volume_and_amount() -> None:
+    frame = raw()
+    mean = frame[list(PRICES)].mean(axis=1).to_numpy()
+    neither, only_volume, only_amount = (frame.drop(columns=c) for c in (["volume", "amount"], "amount", "volume"))
+    assert (canonical(neither)[["volume", "amount"]] == 0).all(axis=None)
+    assert canonical(only_volume)["amount"].to_numpy() == pytest.approx(10 * mean)
+    assert canonical(only_amount)["volume"].to_numpy() == pytest.approx(1000 / mean)
+    assert (canonical(only_amount, volume_rule="reference")[["volume", "amount"]] == 0).all(axis=None)
+    assert canonical(only_volume, volume_rule="reference")["amount"].to_numpy() == pytest.approx(10 * mean)
+    empty = frame.assign(amount=np.nan)
+    pd.testing.assert_frame_equal(canonical(empty), canonical(only_volume))
+
+
+def on(times: object) -> pd.DatetimeIndex:
+    index = pd.DatetimeIndex(times)  # type: ignore[call-overload]
+    return canonical(raw(len(index)), times=index).index  # type: ignore[return-value]
+
+
+def test_one_timeframe() -> None:
+    five = pd.date_range("2024-01-01", periods=40, freq="5min")
+    hours = pd.date_range(five[-1], periods=8, freq="1h")[1:]
+    days = pd.date_range("2024-01-03", periods=20)
+    for mixture, row in ((five.append(hours), 40), (hours - pd.Timedelta(days=9), None), (five.append(days), 41)):
+        if row is None:
+            mixture = mixture.append(five)
+            row = 1
+        with pytest.raises(BarsError, match=f"row {row} .*one timeframe"):
+            on(mixture)
+    with pytest.raises(BarsError, match="one timeframe"):
+        on(pd.date_range("2024-01-01", periods=60).append(pd.date_range("2024-03-10", periods=9, freq="W")))
+
+
+def test_gaps_are_one_timeframe() -> None:
+    days = pd.bdate_range("2024-01-01", periods=30)
+    on([d + pd.Timedelta(t) for d in days for t in ("10:30:00", "11:30:00", "14:00:00", "15:00:00")])
+    on([d + pd.Timedelta(t) for d in days for t in ("9:30:00", "10:00:00", "11:00:00", "12:00:00", "13:00:00")])
+    on([d + pd.Timedelta(t) for d in days for t in ("9:30:00", "13:30:00")])
+    on(days.delete([3, 4, 5, 6, 7, 11]))
+    on(pd.date_range("2024-03-25", periods=20, tz="Europe/Berlin"))
+    on(pd.date_range("2024-01-01", periods=40, freq="BME"))
+    on(pd.date_range("2024-01-01", periods=10, freq="W-FRI").append(pd.DatetimeIndex(["2024-03-14", "2024-03-22"])))
+    whole = pd.date_range("2024-01-01", periods=5000, freq="5min")
+    on(whole[np.random.default_rng(0).random(5000) < 0.35])
+    on(whole[:100].append(whole[4000:]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(1e-6, 1e7), min_size=2, max_size=40), st.sampled_from([np.float32, np.float64, str]),
+    st.sampled_from(["5min", "1h", "1D"]), st.booleans(),
+)  # fmt: skip
+def test_every_candle_passes_in_every_dress(prices, dtype, freq, with_volume) -> None:  # type: ignore[no-untyped-def]
+    close = np.array(prices)
+    frame = pd.DataFrame({"Open": close[::-1], "Close": close})
+    frame["High"], frame["Low"] = frame.max(axis=1), frame.min(axis=1)
+    frame = frame.astype(dtype)
+    if with_volume:
+        frame["vol"] = 1
+    result = canonical(frame, times=pd.date_range("2020-01-01", periods=len(close), freq=freq))
+    assert not invalid(result.to_numpy()).any()
+    assert result["close"].to_numpy() == pytest.approx(close, rel=1e-6)
+    assert (result["amount"] > 0).all() == with_volume
+
+
+MARKET = Path(__file__).resolve().parents[2].parent / "shared" / "market"
+
+
+@pytest.mark.skipif(not (MARKET / "MANIFEST.csv").exists(), reason="the market working data is not beside the project")
+def test_real_series_pass() -> None:
+    manifest = pd.read_csv(MARKET / "MANIFEST.csv")
+    for row in manifest.groupby(["market", "interval", "source"]).first().itertuples():
+        bars = pd.read_parquet(MARKET / str(row.file)).iloc[-3000:]
+        bars = bars.dropna(axis=1)  # some early volumes are missing, which is for the data room to mend
+        assert not invalid(canonical(bars, name=str(row.file)).to_numpy()).any()
