@@ -135,8 +135,9 @@ class KronosForecaster:
 
         `data` is a frame, or a list or dict of frames of any lengths; the result has the same shape. Time stamps of the
         future follow from the bars' own times, from `calendar` ("24/7", "24/5", "SSE", ...) or are given as
-        `y_timestamp`, in the shape of `data`. `lookback` reads only the last so many bars (at most max_context);
-        `progress` is True for a meter, or a function of (done, total).
+        `y_timestamp`, in the shape of `data`. `lookback` reads the last so many bars, at most max_context; by default
+        as many as leave room for the horizon (at least half the context), because beyond a full context every bar costs
+        a whole window (`overflow`). `progress` is True for a meter, or a function of (done, total).
         """
         _check_count("horizon", horizon)
         _check_count("samples", samples)
@@ -144,9 +145,7 @@ class KronosForecaster:
         given = _aligned(y_timestamp, data, names)
         sampler = Sampler.of(T, top_k, top_p)
         engine = Engine(self.model, self.tokenizer, self.max_context, sampler, overflow, seed)
-        longest = self.max_context if lookback is None else min(lookback, self.max_context)
-        if longest < LEAST_BARS:
-            raise ConfigError(f"a look-back of {longest} bars is too short; at least {LEAST_BARS} are needed")
+        longest = self._longest(lookback, horizon)
         meta = {
             "model": self.name,
             "cutoff": self.model.cutoff,
@@ -165,6 +164,15 @@ class KronosForecaster:
         if isinstance(data, pd.DataFrame):
             return forecasts[0]
         return dict(zip(names, forecasts, strict=True)) if isinstance(data, Mapping) else forecasts
+
+    def _longest(self, lookback: int | None, horizon: int) -> int:
+        """How many bars are read. Left to us, look-back and horizon fit into the context together, if they can."""
+        if lookback is None:
+            return max(self.max_context - horizon, self.max_context // 2, min(LEAST_BARS, self.max_context))
+        _check_count("lookback", lookback)
+        if lookback < LEAST_BARS:
+            raise ConfigError(f"a look-back of {lookback} bars is too short; at least {LEAST_BARS} are needed")
+        return min(lookback, self.max_context)
 
     def _prepare(
         self, frame: pd.DataFrame, name: str, horizon: int, longest: int, given: "Times | None", calendar: str | None

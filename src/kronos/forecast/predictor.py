@@ -30,12 +30,12 @@ class KronosPredictor(KronosForecaster):
         model: Kronos,
         tokenizer: KronosTokenizer,
         device: str | torch.device | None = None,
-        max_context: int = 512,
+        max_context: int | None = 512,
         clip: float = 5,
         *,
         name: str | None = None,
     ) -> None:
-        """Pair a network with its tokenizer; a pair that does not belong together is refused."""
+        """Pair a network with its tokenizer; a wrong pair is refused. `max_context` None asks the network."""
         super().__init__(model, tokenizer, device, max_context, clip, name)
 
     def predict(
@@ -122,8 +122,7 @@ def load(
     The tokenizer that belongs to it is found by itself; `options` go to the Hub (cache_dir, token, local_files_only).
     """
     pair = load_pair(name, tokenizer=tokenizer, revision=revision, **options)
-    forecaster = KronosForecaster(pair.network, pair.tokenizer, device, max_context)
-    return KronosPredictor(pair.network, pair.tokenizer, forecaster.device, forecaster.max_context, name=pair.name)
+    return KronosPredictor(pair.network, pair.tokenizer, device, max_context, name=pair.name)
 
 
 def _reference_bars(df: pd.DataFrame, name: str) -> Array:

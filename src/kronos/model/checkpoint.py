@@ -75,7 +75,7 @@ class Checkpoint(nn.Module):
         try:
             with torch.device("meta"):  # no time is spent on initial values that the file replaces
                 model = cls(**arguments)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # sizes that are no sizes
             raise CheckpointError(f"{config_file}: {error}") from error
         model._take(weights, weights_file)
         return model.eval()
@@ -163,13 +163,27 @@ def hub_fetcher(repo: str, *, subfolder: str | None = None, **options: Any) -> C
     def fetch(filename: str) -> Path:
         # imported here: loading a folder or the embedded weights must not pay for it
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
         try:
             return Path(hf_hub_download(repo, filename, subfolder=subfolder, **options))
         except LocalEntryNotFoundError as error:
             raise CheckpointError(
                 f"{repo}: the Hub cannot be reached and {filename} is not in the local cache"
+            ) from error
+        except EntryNotFoundError as error:
+            raise CheckpointError(f"{repo}: this Hub repository holds no {filename}") from error
+        except RevisionNotFoundError as error:
+            raise CheckpointError(f"{repo}: this Hub repository has no revision '{options.get('revision')}'") from error
+        except RepositoryNotFoundError as error:
+            raise CheckpointError(
+                f"{repo}: the Hub has no such repository, or it is private or gated and needs token="
             ) from error
         except HfHubHTTPError as error:
             reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
