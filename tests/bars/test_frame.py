@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos.bars.candles import COLUMNS, invalid
-from kronos.bars.frame import canonical, parse_times
+from kronos.bars.frame import canonical
+from kronos.bars.stamps import parse_times
 from kronos.errors import BarsError
 
 PRICES = ("open", "high", "low", "close")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from kronos.bars.candles import COLUMNS
 from kronos.bars.forecast import Forecast
+from kronos.bars.plot_labels import drawable, heading_fonts, time_labels, time_ticks
 from kronos.errors import ConfigError
 
 
@@ -51,7 +52,7 @@ def words(figure: Figure) -> str:
     return " ".join(text.get_text() for text in figure.texts)
 
 
-def time_labels(figure: Figure) -> list[str]:
+def labels_of(figure: Figure) -> list[str]:
     axis = figure.axes[-1].xaxis
     return axis.get_major_formatter().format_ticks(list(axis.get_major_locator()()))
 
@@ -92,6 +93,23 @@ def test_it_says_what_it_shows() -> None:
     assert "mine $x" in words(forecast.plot(title="mine $x"))
 
 
+# Whatever is not drawable would warn, and warnings are errors here.
+@pytest.mark.parametrize("name", ["贵州茅台", "a\tb", "🚀👨‍👩‍👧", "é̂", "\udce4.csv", "\x00", "سهم"], ids=ascii)
+def test_a_name_in_any_script_is_written_without_a_warning(tmp_path: Path, name: str) -> None:
+    forecast, _ = make()
+    forecast.plot(tmp_path / "x.png", title=f"{name} 1h")
+    forecast.plot(tmp_path / "x.svg", title=f"{name} 1h")
+
+
+def test_what_no_font_has_becomes_a_question_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kronos.bars.plot_labels._FONTS", ("DejaVu Sans",))  # as on a bare machine
+    forecast, _ = make()
+    figure = forecast.plot(tmp_path / "x.png", title="贵州茅台 Ωé $x$ 1h")
+    assert "???? Ωé $x$ 1h" in words(figure)
+    assert drawable("a\tb\nc🚀\ufe0f", heading_fonts()) == "a b\nc?\ufe0f"
+    assert drawable("é€\x00", heading_fonts(), weight="bold") == "é€"
+
+
 def test_bars_leave_no_gap_and_labels_have_the_bars_own_time() -> None:
     forecast, _ = make("session", history=96, horizon=48)
     figure = forecast.plot(history_bars=96)
@@ -99,7 +117,7 @@ def test_bars_leave_no_gap_and_labels_have_the_bars_own_time() -> None:
     assert forecast.history is not None
     times = forecast.history.index.append(forecast.timestamps)
     places = [int(place) for place in axis.get_major_locator()()]
-    labels = time_labels(figure)
+    labels = labels_of(figure)
     assert 3 <= len(places) <= 9
     for place, label in zip(places, labels, strict=True):
         assert label.startswith(f"{times[place]:%H:%M}")
@@ -110,11 +128,31 @@ def test_bars_leave_no_gap_and_labels_have_the_bars_own_time() -> None:
 
 def test_daily_bars_are_labelled_by_day() -> None:
     forecast, _ = make("daily", history=30, horizon=5)
-    assert all(label.split("\n")[0].split()[1] in ("Jan", "Feb") for label in time_labels(forecast.plot()))
+    assert all(label.split("\n")[0].split()[1] in ("Jan", "Feb") for label in labels_of(forecast.plot()))
     long, _ = make("daily", history=240, horizon=90)
-    labels = time_labels(long.plot(history_bars=240))
+    labels = labels_of(long.plot(history_bars=240))
     assert labels[0].split("\n") == ["Apr", "2024"]
     assert [label.split("\n")[0] for label in labels] == ["Apr", "Jul", "Oct", "Jan", "Apr"]
+
+
+@pytest.mark.parametrize(
+    ("step", "bars", "first"),
+    [(1, 5, "09:29:58\n2 Jan 2024"), (1, 60, "09:30:00\n2 Jan 2024"), (15, 90, "09:30:13\n2 Jan 2024")],
+)
+def test_bars_of_seconds_show_their_seconds(step: int, bars: int, first: str) -> None:
+    times = pd.date_range("2024-01-02 09:29:58", periods=bars, freq=f"{step}s")
+    places, unit = time_ticks(times.to_numpy("datetime64[s]"))
+    labels = time_labels(times[places], unit)
+    assert labels[0] == first
+    assert len(set(labels)) == len(labels)
+    assert [label.split("\n")[0] for label in labels] == times[places].strftime("%H:%M:%S").tolist()
+
+
+def test_the_heading_of_bars_of_seconds_says_when_they_end() -> None:
+    forecast, _ = make(history=0, horizon=4)
+    for step, end in (("15s", "2024-01-02 09:30:45 "), ("1min", "2024-01-02 09:33 "), ("1D", "2024-01-05 ")):
+        times = pd.date_range("2024-01-02" if step == "1D" else "2024-01-02 09:30", periods=4, freq=step)
+        assert f"to {end}" in words(Forecast(forecast.paths, times, forecast.last_close).plot())
 
 
 def test_history_bars_cuts_the_history() -> None:

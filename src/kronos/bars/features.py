@@ -13,4 +13,5 @@ STAMP_FIELDS = ("minute", "hour", "weekday", "day", "month")
 
 def time_stamps(times: pd.DatetimeIndex) -> NDArray[np.int64]:
     """(T, 5) minute, hour, weekday (Monday 0), day of month and month of every bar."""
-    return np.stack([np.asarray(getattr(times, field), dtype=np.int64) for field in STAMP_FIELDS], axis=-1)
+    fields = (times.minute, times.hour, times.day_of_week, times.day, times.month)
+    return np.stack([np.asarray(field, dtype=np.int64) for field in fields], axis=-1)

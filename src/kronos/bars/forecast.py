@@ -9,11 +9,8 @@ Probabilities are counted as (k + 1) / (n + 2): a finite number of paths never p
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload, runtime_checkable
 
@@ -22,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.bars.candles import CLOSE, COLUMNS, HIGH, LOW, Array, invalid, repair
+from kronos.bars.forecast_file import UNREADABLE, Parts, reader, writer
 from kronos.errors import BarsError, ConfigError, SourceError
 from kronos.writing import replacing
 
@@ -29,24 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Times: TypeAlias = "pd.DatetimeIndex | pd.Series[Any]"
-
-_FORMAT = "kronos-forecast"
-_VERSION = 1
-# What a damaged archive, a damaged parquet file (Arrow's errors derive from these) or a foreign header can raise.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
@@ -229,23 +209,29 @@ class Forecast:
         in it as path -1, with the last bar at step 0.
         """
         target = Path(path)
-        write = _WRITERS.get(target.suffix.lower())
-        if write is None:
-            raise ConfigError(f"a forecast is saved as .npz or .parquet, not as '{target.name}'")
+        write = writer(target)
+        parts = Parts(
+            paths=self.paths,
+            timestamps=self.timestamps,
+            last_close=self.last_close,
+            history=self.history,
+            name=self.name,
+            timeframe=self.timeframe,
+            repaired=self.repaired,
+            meta=self.meta,
+        )
         with replacing(target) as temporary:
-            write(self, temporary)
+            write(parts, temporary)
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Forecast":
         """Read a forecast written by `save`, to the bit (but for pandas' `freq` hint); nothing is ever unpickled."""
         source = Path(path)
-        read = _READERS.get(source.suffix.lower())
-        if read is None:
-            raise ConfigError(f"a forecast is loaded from .npz or .parquet, not from '{source.name}'")
+        read = reader(source)
         try:
-            return _from_parts(*read(source))
-        except _UNREADABLE as error:
+            return Forecast(**read(source))  # what was read may still be no forecast
+        except UNREADABLE as error:
             raise SourceError(f"{source} is not a readable forecast: {error}") from error
 
     def plot(
@@ -383,122 +369,3 @@ def _json_copy(meta: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"meta must be JSON-able: {error}") from error
     return copy
-
-
-# Files: a JSON header with everything but the numbers, and two arrays of candles. -------------------------------------
-
-
-def _header(forecast: Forecast) -> str:
-    history = forecast.history
-    return json.dumps(
-        {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "timestamps": _index_to_json(forecast.timestamps),
-            "history": None if history is None else _index_to_json(pd.DatetimeIndex(history.index)),
-            "last_close": forecast.last_close,
-            "name": forecast.name,
-            "timeframe": forecast.timeframe,
-            "repaired": forecast.repaired,
-            "meta": forecast.meta,
-        }
-    )
-
-
-def _history_values(forecast: Forecast) -> Array:
-    if forecast.history is None:
-        return np.empty((0, len(COLUMNS)))
-    return forecast.history.to_numpy(dtype=np.float64)
-
-
-def _from_parts(header: str, paths: Array, history: Array) -> Forecast:
-    fields = json.loads(header)
-    if fields["format"] != _FORMAT or fields["version"] != _VERSION:
-        raise ValueError(f"its header says {fields['format']!r} version {fields['version']!r}")
-    timestamps = _index_from_json(fields["timestamps"])
-    frame = None
-    if fields["history"] is not None:
-        frame = pd.DataFrame(history, index=_index_from_json(fields["history"]), columns=list(COLUMNS))
-    return Forecast(
-        paths=paths.reshape(-1, len(timestamps), len(COLUMNS)),
-        timestamps=timestamps,
-        history=frame,
-        **{key: fields[key] for key in ("last_close", "name", "timeframe", "repaired", "meta")},
-    )
-
-
-def _index_to_json(index: pd.DatetimeIndex) -> dict[str, Any]:
-    name = index.name if isinstance(index.name, str) else None
-    return {"name": name, "unit": index.unit, "tz": _zone(index.tz), "values": index.astype("int64").tolist()}
-
-
-def _index_from_json(fields: dict[str, Any]) -> pd.DatetimeIndex:
-    values = np.array(fields["values"], dtype=np.int64).view(f"datetime64[{fields['unit']}]")
-    index = pd.DatetimeIndex(values, name=fields["name"])
-    if fields["tz"] is None:
-        return index
-    zone = fields["tz"] if isinstance(fields["tz"], str) else timezone(timedelta(seconds=fields["tz"]))
-    return index.tz_localize("UTC").tz_convert(zone)
-
-
-def _zone(tz: tzinfo | None) -> str | float | None:
-    """A zone by its name, a bare offset by its seconds."""
-    if tz is None or tz == UTC:
-        return None if tz is None else "UTC"
-    name = getattr(tz, "key", None) or getattr(tz, "zone", None)  # zoneinfo, pytz
-    if isinstance(name, str):
-        return name
-    offset = tz.utcoffset(None)
-    if offset is None:
-        raise ConfigError(f"the time zone {tz!r} cannot be stored; convert the bars to a named one")
-    return offset.total_seconds()
-
-
-def _write_npz(forecast: Forecast, path: Path) -> None:
-    header = np.frombuffer(_header(forecast).encode(), dtype=np.uint8)
-    with path.open("wb") as file:  # given a name, numpy would append its own suffix
-        np.savez(file, header=header, paths=forecast.paths, history=_history_values(forecast))
-
-
-def _read_npz(path: Path) -> tuple[str, Array, Array]:
-    # Opened here: given a name, numpy leaves a damaged file open.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return archive["header"].tobytes().decode(), archive["paths"], archive["history"]
-
-
-def _write_parquet(forecast: Forecast, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    samples, horizon, past = forecast.samples, forecast.horizon, _history_values(forecast)
-    candles = np.concatenate([past, forecast.paths.reshape(-1, len(COLUMNS))])
-    future = forecast.timestamps.as_unit("us").astype("int64").to_numpy()
-    times = np.tile(future, samples)
-    if forecast.history is not None:
-        times = np.concatenate([pd.DatetimeIndex(forecast.history.index).as_unit("us").astype("int64"), times])
-    zone = None if forecast.timestamps.tz is None else "UTC"
-    table = pa.table(
-        {
-            "path": np.concatenate([np.full(len(past), -1), np.repeat(np.arange(samples), horizon)]).astype(np.int32),
-            "step": np.concatenate([np.arange(1 - len(past), 1), np.tile(np.arange(1, horizon + 1), samples)]),
-            # For other readers; the exact time stamps, in their own unit and zone, are in the header.
-            "timestamp": pa.array(times, pa.int64()).cast(pa.timestamp("us", tz=zone)),
-            **{column: candles[:, number] for number, column in enumerate(COLUMNS)},
-        },
-        metadata={_FORMAT: _header(forecast)},
-    )
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
-def _read_parquet(path: Path) -> tuple[str, Array, Array]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, page_checksum_verification=True)
-    header = (table.schema.metadata or {})[_FORMAT.encode()].decode()
-    candles = np.column_stack([table[column].to_numpy() for column in COLUMNS])
-    past = table["path"].to_numpy() < 0
-    return header, candles[~past], candles[past]
-
-
-_WRITERS = {".npz": _write_npz, ".parquet": _write_parquet}
-_READERS = {".npz": _read_npz, ".parquet": _read_parquet}

@@ -27,6 +27,7 @@ Inputs = NDArray[np.float32]
 _EPSILON = np.float32(1e-5)  # the reference's guard against a constant column
 _MAD_TO_DEVIATION = 1.4826  # the MAD of a normal distribution, as a share of its standard deviation, inverted
 _LEAST_VOLATILITY = 1e-6  # a flat look-back still needs a unit; a millionth per bar is below any tick
+_LEAST_SPREAD = 1e-9  # of log volume: constant volume has a deviation of rounding errors, which is no unit
 _FARTHEST = 30.0  # no path leaves exp(+-30) of the last close, so that prices stay finite and positive
 
 
@@ -99,7 +100,7 @@ class _Returns(Normaliser):
         return clipped
 
     def invert(self, inputs: NDArray[np.floating]) -> Array:
-        values = inputs.astype(np.float64)
+        values = np.clip(inputs.astype(np.float64), -_FARTHEST, _FARTHEST)
         gap, body, upper, lower = (np.sinh(values[..., i]) * self.volatility for i in range(4))
         travelled = np.clip(np.cumsum(gap + body, axis=-1), -_FARTHEST, _FARTHEST)
         close = self.last_close * np.exp(travelled)
@@ -107,9 +108,11 @@ class _Returns(Normaliser):
         open_ = before * np.exp(np.clip(gap, -_FARTHEST, _FARTHEST))
         high = np.maximum(open_, close) * np.exp(np.clip(upper, 0.0, _FARTHEST))
         low = np.minimum(open_, close) * np.exp(-np.clip(lower, 0.0, _FARTHEST))
-        volume = np.maximum(np.expm1(values[..., 4] * self.volume_spread + self.volume_mean), 0.0)
+        growth = np.clip(values[..., 4] * self.volume_spread, -_FARTHEST, _FARTHEST)
+        volume = np.maximum(np.expm1(growth + self.volume_mean), 0.0)
         typical = (open_ + high + low + close) / 4
-        amount = volume * typical * np.exp(np.sinh(values[..., 5]) * self.volatility + self.price_gap)
+        deviation = np.clip(np.sinh(values[..., 5]) * self.volatility, -_FARTHEST, _FARTHEST)
+        amount = volume * typical * np.exp(deviation + self.price_gap)
         return np.stack([open_, high, low, close, volume, amount], axis=-1)
 
 
@@ -119,6 +122,7 @@ def _fit_returns(lookback: Array, clip: float) -> _Returns:
     gap, body, _, _ = _geometry(lookback)
     volatility = np.sqrt(np.square(gap + body).mean(axis=-1, keepdims=True))
     volume = _log_volume(lookback)
+    volume_spread = volume.std(axis=-1, keepdims=True)
     known = (lookback[..., VOLUME] > 0) & (lookback[..., AMOUNT] > 0)
     deviation = _amount_gap(lookback, np.zeros(1))
     # the median over the bars that have an amount; where none has, there is nothing to be off by
@@ -127,7 +131,7 @@ def _fit_returns(lookback: Array, clip: float) -> _Returns:
         last_close=lookback[..., -1:, CLOSE],
         volatility=np.maximum(volatility, _LEAST_VOLATILITY),
         volume_mean=volume.mean(axis=-1, keepdims=True),
-        volume_spread=volume.std(axis=-1, keepdims=True),
+        volume_spread=np.where(volume_spread > _LEAST_SPREAD, volume_spread, 0.0),
         price_gap=price_gap,
         clip=clip,
     )

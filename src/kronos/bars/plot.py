@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.bars.candles import CLOSE, HIGH, LOW, OPEN, VOLUME, Array
+from kronos.bars.plot_labels import decimals_of, drawable, heading_fonts, short_number, time_labels, time_ticks
 from kronos.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ _HALO = {"boxstyle": "square,pad=0.15", "facecolor": _PAPER, "edgecolor": "none"
 
 _SUFFIXES = ("png", "svg", "pdf")
 _BODY = 0.66  # width of a candle's body; its neighbours are 1 away
-_LABELS = 9  # the most labels the time axis bears
-_MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in no locale's tongue
-_FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "WenQuanYi Zen Hei")
 
 
 def draw(
@@ -255,16 +252,8 @@ def _draw_volume(pane: "Axes", paths: Array, candles: Array, truth: pd.DataFrame
         top.append(truth["volume"].max())
     pane.set_ylim(0.0, 1.08 * max(top))
     pane.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
-    pane.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    pane.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     pane.text(0.004, 0.93, "volume", transform=pane.transAxes, fontsize=7.5, va="top", color=_FAINT, bbox=_HALO)
-
-
-def _short(value: float) -> str:
-    """A large number in few characters: 1.5M."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
 
 
 # What is written ----------------------------------------------------------------------------------------------------
@@ -280,13 +269,10 @@ def _write_heading(
     note: str,
 ) -> None:
     """The name, and below it the forecast in numbers."""
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    fonts = [font for font in _FONTS if font in installed]
+    fonts = heading_fonts()
     samples, horizon = paths.shape[:2]
     low, middle, high = np.quantile(paths[:, -1, CLOSE], [0.05, 0.5, 0.95])
-    until = f"{timestamps[-1]:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+    until = f"{timestamps[-1]:%Y-%m-%d %H:%M:%S}".removesuffix(":00").removesuffix(" 00:00")
     facts = [
         f"{samples:,} path{'s' * (samples > 1)} × {horizon} bar{'s' * (horizon > 1)} to {until}",
         f"last close {last_close:,.{decimals}f}",
@@ -295,7 +281,7 @@ def _write_heading(
     if samples > 1:
         facts.append(f"90% of paths {low:,.{decimals}f} to {high:,.{decimals}f}")
     style: dict[str, Any] = {"fontweight": "bold", "family": fonts, "parse_math": False}  # a symbol may hold a dollar
-    figure.text(0.015, 0.985, name, fontsize=13, va="top", color=_INK, **style)
+    figure.text(0.015, 0.985, drawable(name, fonts, weight="bold"), fontsize=13, va="top", color=_INK, **style)
     figure.text(0.015, 0.925, "  ·  ".join([*facts, note] if note else facts), fontsize=8.5, va="top", color=_FAINT)
 
 
@@ -309,7 +295,7 @@ def _label_prices(figure: "Figure", pane: "Axes", end: float, last_close: float)
     decimals = max(0, -int(np.floor(np.log10(ticks[1] - ticks[0]) + 1e-9)))
     pane.yaxis.set_major_locator(locator)
     pane.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.{decimals}f}"))
-    finer = _decimals(last_close, high - low)
+    finer = decimals_of(last_close, high - low)
     tags = [(last_close, last_close, _FAINT), (end, end, _FORECAST)]
     longest = max(len(f"{value:,.{finer}f}") for value, _, _ in tags)  # a meme coin's price has a dozen characters
     figure.subplots_adjust(right=1.0 - 0.022 - 0.0068 * longest)
@@ -334,62 +320,11 @@ def _label_prices(figure: "Figure", pane: "Axes", end: float, last_close: float)
     return finer
 
 
-def _decimals(price: float, span: float) -> int:
-    """Enough decimals to tell prices apart on an axis of this span, and a few more if `price` itself then ends."""
-    enough = max(0, -int(np.floor(np.log10(span / 200.0))))
-    return next((more for more in range(enough, enough + 3) if round(price, more) == price), enough)
-
-
 def _label_time(pane: "Axes", times: pd.DatetimeIndex) -> None:
     """Label the bars at which an hour, a day, a month ... begins with the time that they have."""
     from matplotlib.ticker import FixedFormatter, FixedLocator
 
     wall = times.tz_localize(None).to_numpy("datetime64[s]")
-    places, unit = _time_ticks(wall)
+    places, unit = time_ticks(wall)
     pane.xaxis.set_major_locator(FixedLocator([float(place) for place in places]))
-    pane.xaxis.set_major_formatter(FixedFormatter(_time_labels(times[places], unit)))
-
-
-def _time_ticks(wall: NDArray[np.datetime64]) -> tuple[list[int], str]:
-    """The numbers of the bars to label, and whether by the "time" of the day, the "day" or the "month"."""
-    seconds = wall.astype(np.int64)
-    days, months = seconds // 86_400, wall.astype("datetime64[M]").astype(np.int64)
-    clock = seconds % 86_400
-    # Daily bars may well be stamped 08:00 or 15:00; where every bar has the same time, the time says nothing.
-    timed = bool((clock != clock[0]).any() or (len(wall) == 1 and clock[0]))
-    if len(wall) <= _LABELS:
-        return list(range(len(wall))), "time" if timed else "day"
-    periods = [(seconds // (60 * length), "time") for length in _MINUTES if timed]
-    periods += [(days, "day"), (days // 2, "day"), ((days + 3) // 7, "day"), ((days + 3) // 14, "day")]
-    periods += [(months // length, "month") for length in (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200)]
-    for period, unit in periods:
-        starts = np.flatnonzero(np.diff(period)) + 1
-        if 0 < len(starts) <= _LABELS:
-            return _spread(starts, np.diff(days, prepend=days[0]) != 0, len(wall)), unit
-    # Time stamps in no order at all, or bars of seconds.
-    return list(range(0, len(wall), -(-len(wall) // _LABELS))), "time" if timed else "day"
-
-
-def _spread(starts: NDArray[np.intp], new_day: NDArray[np.bool_], bars: int) -> list[int]:
-    """The `starts` that leave each other room; where two crowd (around a night, say), the first of a day stays."""
-    room = bars / (2 * _LABELS)
-    kept: list[int] = []
-    for place in sorted(starts.tolist(), key=lambda place: (not new_day[place], place)):
-        if all(abs(place - other) >= room for other in kept):
-            kept.append(place)
-    return sorted(kept)
-
-
-def _time_labels(times: pd.DatetimeIndex, unit: str) -> list[str]:
-    """One label a tick; what the ticks have in common (the date, the year) is written only where it changes."""
-    labels, before = [], ""
-    for time in times:
-        day = f"{time.day} {_MONTHS[time.month - 1]}"
-        head, context = {
-            "time": (f"{time:%H:%M}", f"{day} {time.year}"),
-            "day": (day, str(time.year)),
-            "month": (_MONTHS[time.month - 1], str(time.year)),
-        }[unit]
-        labels.append(head if context == before else f"{head}\n{context}")
-        before = context
-    return labels
+    pane.xaxis.set_major_formatter(FixedFormatter(time_labels(times[places], unit)))

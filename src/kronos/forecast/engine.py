@@ -81,8 +81,9 @@ class Engine:
         full = prompt.s1.shape[1] + horizon > self.max_context and self.overflow == "exact"
         # a window that is read again needs its own keys, values and activations for every bar
         window = (wide + 4 * config["ff_dim"]) * self.max_context if full else 0
-        scores = config["n_heads"] * (prompt.s1.shape[1] + horizon) * max(horizon, 1)  # the decoder's attention
-        return int(4 * (wide * horizon + window + 2 * scores))
+        # attention weights of the decoder, which reads the whole horizon at once, and their intermediate copies
+        scores = 5 * config["n_heads"] * (prompt.s1.shape[1] + horizon) * horizon
+        return int(4 * (wide * horizon + window + scores))
 
     def _bars(self, prompt: Prompt, paths: range, tick: Callable[[int], None]) -> Tensor:
         s1, s2 = self.generate(prompt, paths, tick)

@@ -76,7 +76,8 @@ class Checkpoint(nn.Module):
             with torch.device("meta"):  # no time is spent on initial values that the file replaces
                 model = cls(**arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # sizes that are no sizes
-            raise CheckpointError(f"{config_file}: {error}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{config_file}: {reason}") from error
         model._take(weights, weights_file)
         return model.eval()
 
