@@ -24,8 +24,8 @@ from kronos.model import Cache, Kronos, KronosTokenizer
 Overflow = Literal["exact", "slide"]
 OVERFLOWS: tuple[str, ...] = get_args(Overflow)
 
-MEMORY_BUDGET = 1 << 30
-"""Bytes that the caches and windows of one split may take."""
+MEMORY_BUDGET = 1 << 28
+"""Bytes that the caches and windows of one split may take; beyond, a CPU spends its time on fresh pages of memory."""
 
 
 @dataclass(frozen=True)

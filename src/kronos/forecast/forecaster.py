@@ -141,6 +141,8 @@ class KronosForecaster:
         """
         _check_count("horizon", horizon)
         _check_count("samples", samples)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise ConfigError(f"seed must be a whole number, not {seed!r}; the same seed gives the same forecast")
         names, frames = _named(data)
         given = _aligned(y_timestamp, data, names)
         sampler = Sampler.of(T, top_k, top_p)
@@ -149,7 +151,7 @@ class KronosForecaster:
         meta = {
             "model": self.name,
             "cutoff": self.model.cutoff,
-            "seed": seed,
+            "seed": int(seed),
             "T": T,
             "top_k": sampler.top_k,
             "top_p": sampler.top_p,
@@ -163,7 +165,7 @@ class KronosForecaster:
         forecasts = [work.forecast(normalised, meta) for work, normalised in zip(works, paths, strict=True)]
         if isinstance(data, pd.DataFrame):
             return forecasts[0]
-        return dict(zip(names, forecasts, strict=True)) if isinstance(data, Mapping) else forecasts
+        return dict(zip(data, forecasts, strict=True)) if isinstance(data, Mapping) else forecasts
 
     def _longest(self, lookback: int | None, horizon: int) -> int:
         """How many bars are read. Left to us, look-back and horizon fit into the context together, if they can."""

@@ -115,13 +115,15 @@ def load(
     device: str | torch.device | None = None,
     max_context: int | None = None,
     revision: str | None = None,
+    tokenizer_revision: str | None = None,
     **options: Any,
 ) -> KronosPredictor:
     """A model ready to forecast: "nano" (embedded), "mini", "small", "base", a folder, or a Hub name.
 
-    The tokenizer that belongs to it is found by itself; `options` go to the Hub (cache_dir, token, local_files_only).
+    The tokenizer that belongs to it is found by itself; the revisions pin either on the Hub, and `options` go there
+    (cache_dir, token, local_files_only).
     """
-    pair = load_pair(name, tokenizer=tokenizer, revision=revision, **options)
+    pair = load_pair(name, tokenizer=tokenizer, revision=revision, tokenizer_revision=tokenizer_revision, **options)
     return KronosPredictor(pair.network, pair.tokenizer, device, max_context, name=pair.name)
 
 

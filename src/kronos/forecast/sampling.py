@@ -7,6 +7,7 @@ is in the batch, on how the work was split, or on how many draws came before.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import index
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def series_key(*parts: bytes) -> int:
 def uniform_numbers(seed: int, keys: Sequence[int], paths: range, steps: int) -> NDArray[np.float32]:
     """Numbers in [0, 1) for every (series, path, step, level): (len(keys), len(paths), steps, 2)."""
     with np.errstate(over="ignore"):  # wrapping round is what the hash is made of
-        state = _mix(np.array(keys, dtype=np.uint64) ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
+        state = _mix(np.array(keys, dtype=np.uint64) ^ _mix(np.array([index(seed) % 2**64], dtype=np.uint64)))
         state = _mix(state[:, None] + _counter(paths.start, len(paths)))
         state = _mix(state[..., None] + _counter(0, 2 * steps))
     # 24 bits fill a float32 exactly and stay below 1

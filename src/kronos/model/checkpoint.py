@@ -7,6 +7,7 @@ temporary name first, so a file with the right name is a whole file.
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -164,32 +165,35 @@ def hub_fetcher(repo: str, *, subfolder: str | None = None, **options: Any) -> C
     def fetch(filename: str) -> Path:
         # imported here: loading a folder or the embedded weights must not pay for it
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
 
         try:
             return Path(hf_hub_download(repo, filename, subfolder=subfolder, **options))
-        except LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"{repo}: the Hub cannot be reached and {filename} is not in the local cache"
-            ) from error
-        except EntryNotFoundError as error:
-            raise CheckpointError(f"{repo}: this Hub repository holds no {filename}") from error
-        except RevisionNotFoundError as error:
-            raise CheckpointError(f"{repo}: this Hub repository has no revision '{options.get('revision')}'") from error
-        except RepositoryNotFoundError as error:
-            raise CheckpointError(
-                f"{repo}: the Hub has no such repository, or it is private or gated and needs token="
-            ) from error
-        except HfHubHTTPError as error:
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            raise CheckpointError(f"{repo}: {filename} cannot be had from the Hub ({reason})") from error
-        except ValueError as error:  # a malformed repository name
-            raise CheckpointError(f"{repo}: not a folder and not a Hub name ({error})") from error
+        except _transfer_errors() as error:
+            trouble = _hub_trouble(error, filename, options.get("revision"))
+            raise CheckpointError(f"{repo}: {trouble}") from error
 
     return fetch
+
+
+def _transfer_errors() -> tuple[type[Exception], ...]:
+    """What a download raises: huggingface_hub lets a dropped connection's error through as its HTTP library's own."""
+    loaded = [sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules]
+    return (ValueError, OSError, *(module.HTTPError for module in loaded))  # those of requests are OSErrors
+
+
+def _hub_trouble(error: Exception, filename: str, revision: str | None) -> str:
+    """What went wrong on the Hub, in words."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return f"the Hub cannot be reached and {filename} is not in the local cache"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"this Hub repository holds no {filename}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"this Hub repository has no revision '{revision}'"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the Hub has no such repository, or it is private or gated and needs token="
+    if isinstance(error, errors.HFValidationError):
+        return f"not a folder and not a Hub name ({error})"
+    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return f"{filename} cannot be had from the Hub ({reason}); the same command goes on with the download"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kronos.errors import ConfigError
 from kronos.model.cache import Cache, LayerCache
 from kronos.model.checkpoint import Checkpoint
-from kronos.model.layers import Attention, Block, Blocks, RMSNorm, rotate
+from kronos.model.layers import Attention, Block, Blocks, RMSNorm, causal_mask, rotate
 from kronos.model.tokenizer import check_tokens
 
 SiblingForm = Literal["published", "trained"]
@@ -121,7 +121,8 @@ class DependencyLayer(nn.Module):
             length = context.shape[1]
             queries = rotate(queries, attn.rotary.at(length - 1, 1))
             keys = rotate(keys, attn.rotary.at(0, length))
-        visible = None if padding_mask is None else ~padding_mask[:, None, None, :]
+        # itself always, as in `causal_mask`
+        visible = None if padding_mask is None else causal_mask(padding_mask)[:, :, -1:]
         attended = F.scaled_dot_product_attention(queries, keys, attn.split(attn.v_proj(context)), attn_mask=visible)
         return self._merge(context[:, -1:], attended)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kronos.errors import CheckpointError
-from kronos.model.checkpoint import CONFIG_FILE, refuse_missing_folder
+from kronos.model.checkpoint import CONFIG_FILE
 from kronos.model.network import Kronos
 from kronos.model.tokenizer import KronosTokenizer
 
@@ -118,23 +118,23 @@ class Pair:
 
 
 def load_pair(
-    name: str | Path, *, tokenizer: str | Path | None = None, revision: str | None = None, **options: Any
+    name: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    revision: str | None = None,
+    tokenizer_revision: str | None = None,
+    **options: Any,
 ) -> Pair:
     """Load by zoo name, from a folder, or from the Hub; the tokenizer is found by itself unless named.
 
-    A folder holds `predictor/` and `tokenizer/`, or is the predictor's own with the tokenizer beside it. `revision` is
-    the network's; `options` go to `from_pretrained` (cache_dir, token, local_files_only, force_download).
+    A folder holds `predictor/` and `tokenizer/`, or is the predictor's own with the tokenizer beside it. The revisions
+    pin either part on the Hub; `options` go to `from_pretrained` (cache_dir, token, local_files_only, force_download).
     """
-    entry = ZOO.get(str(name))
-    if entry is not None:
-        network, found = _load_named(entry, tokenizer is None, revision, options)
-    else:
-        network, found = _load_placed(name, tokenizer is None, revision, options)
-    if tokenizer is not None:
-        found = _load_tokenizer(tokenizer, options)
-    assert found is not None
+    network = _load_network(name, revision, options)
+    place = _tokenizer_of(name, network) if tokenizer is None else tokenizer
+    found = _load_tokenizer(place, tokenizer_revision, options)
     check_pair(network, found)
-    return Pair(network.name or (entry.name if entry else Path(name).name), network, found)
+    return Pair(network.name or Path(name).name, network, found)
 
 
 def check_pair(network: Kronos, tokenizer: KronosTokenizer) -> None:
@@ -178,46 +178,48 @@ def context_of(network: Kronos) -> int:
     return entry.max_context if entry else DEFAULT_CONTEXT
 
 
-Loaded = tuple[Kronos, KronosTokenizer | None]
+def _folder_of(name: str | Path) -> Path | None:
+    """The folder that a name means: the embedded weights, or one that is there; None for a Hub name."""
+    entry = ZOO.get(str(name))
+    if entry is not None:
+        if entry.network is None:
+            raise CheckpointError(f"'{name}' was never released; its configuration is in the zoo for pretraining")
+        if not entry.network_config and not entry.embedded:
+            raise CheckpointError(f"the embedded weights of '{name}' are missing from {entry.folder}; reinstall")
+        return None if entry.network_config else entry.folder
+    if Path(name).is_dir():
+        return Path(name)
+    if "/" not in str(name):
+        raise CheckpointError(f"'{name}' is neither a folder nor one of {', '.join(ZOO)}; a Hub name is OWNER/MODEL")
+    return None
 
 
-def _load_named(entry: ZooEntry, paired: bool, revision: str | None, options: dict[str, Any]) -> Loaded:
-    if entry.network is None:
-        raise CheckpointError(f"'{entry.name}' was never released; its configuration is in the zoo for pretraining")
-    if not entry.network_config:
-        if not entry.embedded:
-            raise CheckpointError(f"the embedded weights of '{entry.name}' are missing from {entry.folder}; reinstall")
-        return _load_placed(entry.folder, paired, None, {})
-    network = Kronos.from_pretrained(entry.network, revision=revision, **options)
-    return network, KronosTokenizer.from_pretrained(entry.tokenizer, **options) if paired else None
+def _load_network(name: str | Path, revision: str | None, options: dict[str, Any]) -> Kronos:
+    folder = _folder_of(name)
+    if folder is not None:
+        return Kronos.from_pretrained(folder if (folder / CONFIG_FILE).exists() else folder / "predictor")
+    entry = ZOO.get(str(name))
+    repository = entry.network if entry is not None and entry.network is not None else name
+    return Kronos.from_pretrained(repository, revision=revision, **options)
 
 
-def _load_placed(name: str | Path, paired: bool, revision: str | None, options: dict[str, Any]) -> Loaded:
-    folder = Path(name)
-    if folder.is_dir():
-        own = (folder / CONFIG_FILE).exists()
-        network = Kronos.from_pretrained(folder if own else folder / "predictor")
-        if not paired:
-            return network, None
-        beside = folder.parent / "tokenizer" if own else folder / "tokenizer"
-        return network, KronosTokenizer.from_pretrained(beside) if beside.is_dir() else _by_size(network, name, options)
-    if (close := str(name)).count("/") == 0:
-        raise CheckpointError(f"'{close}' is neither a folder nor one of {', '.join(ZOO)}; a Hub name is OWNER/MODEL")
-    refuse_missing_folder(str(name))
-    network = Kronos.from_pretrained(name, revision=revision, **options)
-    return network, _by_size(network, name, options) if paired else None
-
-
-def _by_size(network: Kronos, name: str | Path, options: dict[str, Any]) -> KronosTokenizer:
-    """The published tokenizer for a network of a published size that came without one."""
+def _tokenizer_of(name: str | Path, network: Kronos) -> str | Path:
+    """Where the tokenizer of a network loaded by this name is: beside it, or the published one for its size."""
+    folder = _folder_of(name)
+    if folder is not None:
+        beside = folder.parent / "tokenizer" if (folder / CONFIG_FILE).exists() else folder / "tokenizer"
+        if beside.is_dir():
+            return beside
     entry = published_entry(network)
     if entry is None or network.pair is not None:
         raise CheckpointError(f"{name}: no tokenizer lies beside this network; name it with tokenizer=")
-    return KronosTokenizer.from_pretrained(entry.tokenizer, **options)
+    return entry.tokenizer
 
 
-def _load_tokenizer(place: str | Path, options: dict[str, Any]) -> KronosTokenizer:
+def _load_tokenizer(place: str | Path, revision: str | None, options: dict[str, Any]) -> KronosTokenizer:
     folder = Path(place)
-    if folder.is_dir() and not (folder / CONFIG_FILE).exists() and (folder / "tokenizer" / CONFIG_FILE).exists():
-        return KronosTokenizer.from_pretrained(folder / "tokenizer")
-    return KronosTokenizer.from_pretrained(place, **({} if folder.is_dir() else options))
+    if not folder.is_dir():
+        return KronosTokenizer.from_pretrained(place, revision=revision, **options)
+    inside = folder / "tokenizer"  # the folder of a whole pair may be named as well
+    own = (folder / CONFIG_FILE).exists() or not inside.is_dir()
+    return KronosTokenizer.from_pretrained(folder if own else inside)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ def fit(
     optimiser = torch.optim.AdamW(_groups(network, settings.weight_decay), lr=settings.lr, betas=settings.betas)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resume(folder / CHECKPOINT_FILE, network, optimiser, settings)
+    _keep_lines(folder / METRICS_FILE, done)
     if done:
         report(f"resuming after step {done}")
     figures: dict[str, float] = {}
@@ -81,7 +83,7 @@ def fit(
         with (folder / METRICS_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         if last or (step + 1) % settings.save_every == 0:
-            _save(folder / CHECKPOINT_FILE, network, optimiser, step + 1)
+            _save(folder / CHECKPOINT_FILE, network, optimiser, settings, step + 1)
         if last or (step + 1) % 20 == 0 or any(key.startswith("val_") for key in line):
             speed = seen / (time.monotonic() - began)
             left = (settings.steps - step - 1) * (time.monotonic() - began) / (step + 1 - done)
@@ -120,9 +122,10 @@ def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, settings: LoopSettings, step: int) -> None:
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
     with replacing(path) as temporary:
-        torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}, temporary)
+        torch.save({"step": step, "settings": settings.tree(), **state}, temporary)
 
 
 def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, settings: LoopSettings) -> int:
@@ -131,11 +134,25 @@ def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, se
         return 0
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        before, step = saved["settings"], int(saved["step"])
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path}: does not belong to this run ({error}); choose another folder") from error
-    step = int(saved["step"])
-    if step > settings.steps:
-        raise ConfigError(f"{path}: already at step {step}, beyond the {settings.steps} asked for")
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, OSError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: does not belong to this run ({reason}); choose another folder") from error
+    changed = [key for key, value in settings.tree().items() if before.get(key) != value]
+    if changed:
+        what = ", ".join(f"{key} {before.get(key)} -> {settings.tree()[key]}" for key in changed)
+        raise ConfigError(
+            f"{path}: this run was begun with other settings ({what}); keep them or choose another folder"
+        )
     return step
+
+
+def _keep_lines(path: Path, done: int) -> None:
+    """Drop the lines of steps that a killed run logged after its last checkpoint and that will be done again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(line for line in lines[:done] if line.endswith("\n")), encoding="utf-8")

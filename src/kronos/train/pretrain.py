@@ -99,7 +99,8 @@ def pretrain(
 
     torch.manual_seed(settings.seed + 1)
     network = _new_network(settings)
-    cutoff = str(max(one.times[one.times < np.datetime64(settings.validate_since)].max() for one in series))[:10]
+    trained_on = [one.times[one.times < np.datetime64(settings.validate_since)] for one in series]
+    cutoff = str(max(times[-1] for times in trained_on if len(times)))[:10]
     network.record(pair=tokenizer.fingerprint(), cutoff=cutoff)
     report(f"predictor: {_size(network):,} parameters")
     options = {"teacher": settings.predictor.teacher, "lookback_weight": settings.predictor.lookback_weight}
