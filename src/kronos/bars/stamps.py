@@ -12,6 +12,9 @@ import pandas as pd
 
 from kronos.errors import BarsError
 
+EARLIEST, LATEST = 1678, 2261  # the whole years that nanoseconds can count
+FAR = f"lies outside the years {EARLIEST} to {LATEST}"
+
 
 def parse_times(values: Any, name: str = "times") -> pd.DatetimeIndex:
     """Any usual writing of time as a DatetimeIndex in nanoseconds called "timestamp", its zone kept.
@@ -38,7 +41,7 @@ def parse_times(values: Any, name: str = "times") -> pd.DatetimeIndex:
         return parsed.as_unit("ns").rename("timestamp")
     except pd.errors.OutOfBoundsDatetime:
         years = np.asarray(parsed.year)
-        _fail_time(series, (years < 1678) | (years > 2261), "lies outside the years 1678 to 2261", name)
+        _fail_time(series, (years < EARLIEST) | (years > LATEST), FAR, name)
 
 
 def date_and_clock(dates: "pd.Series[Any]", clock: "pd.Series[Any]", name: str) -> pd.DatetimeIndex:
@@ -109,6 +112,9 @@ def _from_objects(series: "pd.Series[Any]", name: str) -> pd.DatetimeIndex:
     if aware.any() and not aware.all():
         _fail_time(series, ~aware, "has no time zone and others have one", name)
     zones = {str(stamp.tzinfo) for stamp in stamps}
+    far = pd.Series([not EARLIEST <= stamp.year <= LATEST for stamp in stamps])
+    if far.any():  # before pandas tries: version 2 has no coarser unit to put them in
+        _fail_time(series, far, FAR, name)
     return pd.DatetimeIndex(pd.to_datetime(stamps, utc=True)) if len(zones) > 1 else pd.DatetimeIndex(stamps)
 
 

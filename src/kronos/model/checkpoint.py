@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from kronos.errors import CheckpointError, ConfigError
 from kronos.writing import replacing
@@ -74,7 +75,7 @@ class Checkpoint(nn.Module):
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{weights_file}: not a readable safetensors file ({error})") from error
         try:
-            with torch.device("meta"):  # no time is spent on initial values that the file replaces
+            with _Unfilled():  # the file replaces the initial values
                 model = cls(**arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # sizes that are no sizes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -92,7 +93,7 @@ class Checkpoint(nn.Module):
         return {k: config[k] for k in parameters if k in config}
 
     def _take(self, weights: dict[str, torch.Tensor], where: Path) -> None:
-        """Fill this (meta) network from a file's tensors, or say exactly what does not fit."""
+        """Fill this network from a file's tensors, or say exactly what does not fit."""
         wanted = self.state_dict()
         problems = [f"lacks {k}" for k in wanted.keys() - weights.keys()]
         problems += [f"has the unknown {k}" for k in weights.keys() - wanted.keys()]
@@ -138,6 +139,19 @@ class Checkpoint(nn.Module):
             digest.update(key.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves memory unfilled where initial values would be drawn, which takes longer than reading a file.
+
+    (The meta device would do the same, and import torch's compiler for it: most of a second.)
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def read_config(path: Path) -> dict[str, Any]:
