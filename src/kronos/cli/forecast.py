@@ -74,6 +74,7 @@ def forecast(
     """
     import pandas as pd
 
+    from kronos.bars import infer_timeframe
     from kronos.cli.output import publish
     from kronos.data import read_bars
     from kronos.errors import BarsError, ConfigError
@@ -87,7 +88,8 @@ def forecast(
         if len(bars) <= horizon:
             raise BarsError(f"{file}: {len(bars)} rows are too few to hold back {horizon} of them")
         known, held_back = bars.iloc[:-horizon], bars.iloc[-horizon:]
-    known.attrs["name"] = file.stem
+    timeframe = infer_timeframe(pd.DatetimeIndex(bars.index))
+    known.attrs["name"] = file.stem.removesuffix(f"_{timeframe}")  # the chart and the table say it anyway
     result = load(model, tokenizer=tokenizer, device=device, revision=revision).forecast(
         known,
         horizon,
