@@ -148,3 +148,14 @@ def test_settings_are_checked() -> None:
         settings(predictor={"stepps": 3})
     with pytest.raises(ConfigError, match="shapes"):
         settings(shapes=[{"lookback": 3}])
+
+
+def test_dates_are_read_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("validate_since: 2024-03-01\n")
+    assert str(PretrainSettings.read(file).validate_since) == "2024-03-01"
+    assert str(PretrainSettings.read(None, ["validate_since=2024-05-01"]).validate_since) == "2024-05-01"
+    with pytest.raises(ConfigError, match="validate_since"):
+        PretrainSettings.read(None, ["validate_since=soon"])
+    tree = PretrainSettings().tree()
+    assert PretrainSettings.of(tree) == PretrainSettings()

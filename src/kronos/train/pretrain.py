@@ -6,6 +6,7 @@ reads. The defaults are the recipe of the embedded checkpoint.
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class PretrainSettings(Settings):
     s1_bits: int = 8
     s2_bits: int = 8
     max_context: int = 512
-    validate_since: str = "2025-04-01"
+    validate_since: date = date(2025, 4, 1)
     """Windows whose first predicted bar is not before this are validated on and never trained on."""
     validation_windows: int = 384
     shapes: tuple[Shape, ...] = (
@@ -99,7 +100,7 @@ def pretrain(
 
     torch.manual_seed(settings.seed + 1)
     network = _new_network(settings)
-    trained_on = [one.times[one.times < np.datetime64(settings.validate_since)] for one in series]
+    trained_on = [one.times[one.times < np.datetime64(settings.validate_since, "ns")] for one in series]
     cutoff = str(max(times[-1] for times in trained_on if len(times)))[:10]
     network.record(pair=tokenizer.fingerprint(), cutoff=cutoff)
     report(f"predictor: {_size(network):,} parameters")
@@ -153,7 +154,7 @@ def _batches(series: Sequence[Series], settings: PretrainSettings, share: float 
     """Batches by step: a shape in turn, from windows that end before validation begins."""
     samplers = []
     for shape in settings.shapes:
-        windows = Windows(series, shape.lookback, shape.horizon, before=settings.validate_since)
+        windows = Windows(series, shape.lookback, shape.horizon, before=str(settings.validate_since))
         samplers.append(WindowSampler(windows, max(int(shape.batch * share), 1), settings.seed))
     return lambda step: samplers[step % len(samplers)](step)
 
@@ -162,7 +163,7 @@ def _validation(series: Sequence[Series], settings: PretrainSettings) -> list[Ba
     """The same few windows at every validation, drawn from after the cut-off."""
     shape = max(settings.shapes, key=lambda shape: shape.batch * (shape.lookback <= 256) * shape.lookback)
     try:
-        windows = Windows(series, shape.lookback, shape.horizon, since=settings.validate_since)
+        windows = Windows(series, shape.lookback, shape.horizon, since=str(settings.validate_since))
     except BarsError as error:
         raise BarsError(f"nothing to validate on since {settings.validate_since}: {error}") from error
     sampler = WindowSampler(windows, min(64, settings.validation_windows), settings.seed + 1)
