@@ -1,6 +1,7 @@
 """Fixtures that several rooms' tests share: the golden cases of the published implementation, and tiny networks."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from kronos.model import Kronos, KronosTokenizer
 from reference import TRAINED, tiny_network, tiny_tokenizer
 
 # Tiny networks: threads only wait for each other, a hundred times longer than the work takes on a busy machine.
 torch.set_num_threads(1)
+
+# A busy machine is slow, and that is no fault of the code; what CI tries must be the same every time.
+settings.register_profile(
+    "kronos",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("kronos")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-import time
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -271,17 +270,7 @@ def test_past_the_end_of_the_holiday_table(name: str) -> None:
         next_times(pd.bdate_range("2024-01-01", "2024-01-12"), 30, calendar=name)
 
 
-# --- speed, imports, real series --------------------------------------------------------------------------------
-
-
-def test_speed() -> None:
-    past = sessions(pd.bdate_range("2024-01-01", periods=105), A_SHARE, "5min", ends=True)[:5000]
-    spent = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        next_times(past, 120)
-        spent.append(time.perf_counter() - begin)
-    assert min(spent) < 0.05  # 2 ms where nothing else runs
+# --- imports, real series --------------------------------------------------------------------------------------
 
 
 def test_nothing_optional_is_imported() -> None:
