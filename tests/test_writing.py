@@ -64,3 +64,10 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         second.write_text("second")
     assert target.read_text() == "first"  # the outer block ended last
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_missing_folder_is_named_and_not_the_temporary_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "absent" / "x.csv"):
+        pass
+    assert str(tmp_path / "absent") in str(caught.value)
+    assert "tmp'" not in str(caught.value)
