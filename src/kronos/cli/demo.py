@@ -19,11 +19,12 @@ def demo(samples: int, model: str, seed: int, device: str | None, out: Path) -> 
 
     Writes sample.csv, forecast.csv and forecast.png, and shows what really came beside the forecast.
     """
-    from kronos.cli.output import publish
+    from kronos.cli.output import check_folder, publish
     from kronos.forecast import load
     from kronos.synth import sample_bars
     from kronos.writing import replacing
 
+    check_folder(out)
     bars = sample_bars("crypto", rows=_HISTORY + _HORIZON)
     known, truth = bars.iloc[:_HISTORY], bars.iloc[_HISTORY:]
     known.attrs["name"] = "simulated market"

@@ -75,13 +75,14 @@ def forecast(
     import pandas as pd
 
     from kronos.bars import infer_timeframe
-    from kronos.cli.output import publish
+    from kronos.cli.output import check_folder, publish
     from kronos.data import read_bars
     from kronos.errors import BarsError, ConfigError
     from kronos.forecast import LEAST_BARS, load
 
     if horizon < 1:
         raise ConfigError(f"--horizon must be at least 1, not {horizon}")
+    check_folder(out)
     bars = read_bars(file, min_rows=LEAST_BARS)
     known, held_back = bars, None
     if truth:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kronos.errors import ConfigError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,6 +31,12 @@ def publish(forecast: "Forecast", folder: Path, truth: "pd.DataFrame | None" = N
     click.echo(describe(forecast))
     click.echo(tabulate(forecast, table, truth))
     click.echo("wrote " + ", ".join(str(path) for path in written))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder that cannot be one."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: this is a file; name a folder")
 
 
 def describe(forecast: "Forecast") -> str:

@@ -76,7 +76,7 @@ class KronosForecaster:
     ) -> None:
         """Put both on a device: the one named, else the best there is."""
         check_pair(model, tokenizer)
-        self.device = torch.device(device) if device is not None else _best_device()
+        self.device = _device(device)
         self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer.to(self.device).eval()
         self.max_context = max_context if max_context is not None else context_of(model)
@@ -265,7 +265,16 @@ class _Work:
         )
 
 
-def _best_device() -> torch.device:
+def _device(wanted: str | torch.device | None) -> torch.device:
+    """The device asked for, if this machine has it, else the best there is."""
+    if wanted is not None:
+        try:
+            device = torch.device(wanted)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(f"the device '{wanted}' cannot be used here: {reason}") from error
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
