@@ -7,7 +7,8 @@ nanoseconds of one wall clock, of the exchange or of the history; `calendar` mak
 
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -75,7 +76,17 @@ class _Hours:
 
 @lru_cache(maxsize=32)
 def _calendar(name: str) -> Any:
-    return require("pandas_market_calendars", extra="calendars").get_calendar(name)
+    with _without_its_deprecations():
+        return require("pandas_market_calendars", extra="calendars").get_calendar(name)
+
+
+@contextmanager
+def _without_its_deprecations() -> Iterator[None]:
+    """The calendar packages call what pandas 3 deprecates; that is not our user's to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @lru_cache(maxsize=512)
@@ -83,7 +94,8 @@ def _listed_hours(name: str, year: int) -> _Hours | None:
     """The sessions that the table of an exchange lists for a year; None where it does not reach."""
     calendar = _calendar(name)
     try:
-        schedule = calendar.schedule(f"{year}-01-01", f"{year}-12-31")
+        with _without_its_deprecations():
+            schedule = calendar.schedule(f"{year}-01-01", f"{year}-12-31")
     except ValueError:  # the tables end at a bound
         return None
     if not len(schedule):
