@@ -30,8 +30,7 @@ UNREADABLE = (
     AttributeError,
     OverflowError,
     MemoryError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,  # an encrypted or unknown way of packing, and endless recursion
     zipfile.BadZipFile,
     zlib.error,
 )

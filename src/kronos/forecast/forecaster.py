@@ -60,6 +60,7 @@ class Job:
     bars: Array  # (T, 6)
     stamps: np.ndarray[Any, np.dtype[np.int64]]  # (T + H, 5)
     key: int
+    normaliser: Normaliser  # fitted on the look-back
 
 
 class KronosForecaster:
@@ -191,8 +192,7 @@ class KronosForecaster:
         values = np.ascontiguousarray(window.to_numpy(dtype=np.float64))
         times = cast(pd.DatetimeIndex, window.index).as_unit("ns").asi8
         return _Work(
-            job=Job(values, np.concatenate(clocks), series_key(values.tobytes(), times.tobytes())),
-            normaliser=self._fit(values),
+            job=Job(values, np.concatenate(clocks), series_key(values.tobytes(), times.tobytes()), self._fit(values)),
             history=window,
             future=future,
             name=name,
@@ -227,7 +227,7 @@ class KronosForecaster:
         pieces: list[list[torch.Tensor]] = []
         for first in range(0, len(jobs), _ENCODE_TOGETHER):
             some = jobs[first : first + _ENCODE_TOGETHER]
-            inputs = np.stack([self._fit(job.bars).apply(job.bars) for job in some])
+            inputs = np.stack([job.normaliser.apply(job.bars) for job in some])
             pieces.append(self.tokenizer.encode(torch.from_numpy(inputs).to(self.device), half=True))
         s1, s2 = (torch.cat(column)[:, -self.max_context :] for column in zip(*pieces, strict=True))
         stamps = np.stack([job.stamps[max(length - self.max_context, 0) :] for job in jobs])
@@ -239,7 +239,6 @@ class _Work:
     """A job and what is needed to make a forecast of its answer."""
 
     job: Job
-    normaliser: Normaliser
     history: pd.DataFrame
     future: pd.DatetimeIndex
     name: str
@@ -248,7 +247,7 @@ class _Work:
 
     def forecast(self, normalised: Array, meta: Mapping[str, Any]) -> Forecast:
         last_close = float(self.history["close"].iloc[-1])
-        paths = self.normaliser.invert(normalised)
+        paths = self.job.normaliser.invert(normalised)
         for column in (VOLUME, AMOUNT):
             if not self.job.bars[:, column].any():
                 paths[..., column] = 0.0  # what was never there is not forecast
@@ -271,7 +270,7 @@ def _device(wanted: str | torch.device | None) -> torch.device:
         try:
             device = torch.device(wanted)
             torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, AssertionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"the device '{wanted}' cannot be used here: {reason}") from error
         return device

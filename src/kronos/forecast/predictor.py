@@ -100,9 +100,9 @@ class KronosPredictor(KronosForecaster):
         for values, past, future, name in zip(bars, pasts, indices, names, strict=True):
             clocks = [_stamps_of(past, len(values), f"{name}: x_timestamp"), future]
             stamps = np.concatenate([time_stamps(self._clock(times)) for times in clocks])
-            jobs.append(Job(values, stamps, series_key(values.tobytes(), stamps.tobytes())))
+            jobs.append(Job(values, stamps, series_key(values.tobytes(), stamps.tobytes()), self._fit(values)))
         paths = self._continue(jobs, engine, sample_count, bool(verbose) and sys.stderr.isatty())
-        means = [self._fit(job.bars).invert(part).mean(axis=0) for job, part in zip(jobs, paths, strict=True)]
+        means = [job.normaliser.invert(part).mean(axis=0) for job, part in zip(jobs, paths, strict=True)]
         return [
             pd.DataFrame(mean, columns=list(COLUMNS), index=index) for mean, index in zip(means, indices, strict=True)
         ]
