@@ -15,6 +15,9 @@ from torch import Tensor
 from kronos.forecast.sampling import uniform_numbers
 from kronos.model import Kronos, KronosTokenizer
 
+BACKENDS = ["torch"]
+"""What runs the networks, of the backends that this machine has."""
+
 NO_DROPOUT = {"ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0}
 TRAINED = {"sibling_form": "trained", "stamp_of": "next", "clock": "utc"}
 

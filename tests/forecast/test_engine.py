@@ -1,5 +1,7 @@
-"""The cache changes nothing: fast generation equals slow generation, token by token."""
+"""The cache changes nothing: fast generation equals slow generation, token by token, whatever runs the networks."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 import torch
 
 from kronos.errors import ConfigError
-from kronos.forecast import Engine, Prompt, Sampler, engine
-from kronos.model import Cache, Kronos
+from kronos.forecast import Engine, Prompt, Sampler
+from kronos.forecast.backends import make_backend
+from kronos.forecast.backends.eager import EagerBackend
+from kronos.model import Cache, CacheShape, FoldedKronos, FoldedTokenizer, Kronos, KronosTokenizer
 from reference import (
+    BACKENDS,
     TRAINED,
     banded_context,
     banded_fine,
@@ -23,35 +28,53 @@ from reference import (
 GREEDY = Sampler(top_k=1)
 
 
-def prompt(rng: np.random.Generator, series: int, length: int, horizon: int, bits: tuple[int, int] = (5, 5)) -> Prompt:
-    s1, s2 = (torch.from_numpy(rng.integers(0, 2**b, (series, length))) for b in bits)
-    return Prompt(
-        s1, s2, random_stamps(rng, series, length + horizon), [int(k) for k in rng.integers(0, 2**60, series)]
-    )
+def ragged(
+    rng: np.random.Generator, lengths: Sequence[int], horizons: Sequence[int], bits: tuple[int, int] = (5, 5)
+) -> list[Prompt]:
+    """Series with random tokens, stamps and keys."""
+    return [
+        Prompt(
+            *(torch.from_numpy(rng.integers(0, 2**b, length)) for b in bits),
+            random_stamps(rng, 1, length + horizon)[0],
+            int(rng.integers(0, 2**60)),
+        )
+        for length, horizon in zip(lengths, horizons, strict=True)
+    ]
+
+
+def alike(rng: np.random.Generator, series: int, length: int, horizon: int) -> list[Prompt]:
+    return ragged(rng, [length] * series, [horizon] * series)
+
+
+def engine(network: Kronos, max_context: int, sampler: Sampler, *rest: Any, backend: str = "torch") -> Engine:
+    return Engine(network, make_backend(backend, network, tiny_tokenizer()), max_context, sampler, *rest)
 
 
 def compare(
-    network: Kronos, tokenizer: Any, given: Prompt, paths: int, max_context: int, overflow: str, **sampling: Any
+    backend: str,
+    network: Kronos,
+    tokenizer: KronosTokenizer,
+    prompts: Sequence[Prompt],
+    paths: int,
+    max_context: int,
+    overflow: str,
+    **sampling: Any,
 ) -> None:
-    """Tokens equal, bars within 1e-4."""
-    fast = Engine(network, tokenizer, max_context, Sampler(**sampling), overflow, seed=3)
-    slow1, slow2 = slow_tokens(
-        network,
-        given.s1,
-        given.s2,
-        given.stamps,
-        given.keys,
-        paths,
-        max_context,
-        3,
-        slide=overflow == "slide",
-        **sampling,
+    """Tokens equal, bars within 1e-4, all series written together against one at a time."""
+    runner = Engine(
+        network, make_backend(backend, network, tokenizer), max_context, Sampler(**sampling), overflow, seed=3
     )
-    s1, s2 = fast.generate(given, range(paths))
-    assert torch.equal(s1, slow1)
-    assert torch.equal(s2, slow2)
-    bars = slow_bars(tokenizer, given.s1, given.s2, slow1, slow2, max_context)
-    torch.testing.assert_close(fast.run(given, paths), bars, rtol=1e-4, atol=1e-4)
+    tokens, bars = runner.generate(prompts, range(paths)), runner.run(prompts, paths)
+    slide = overflow == "slide"
+    for prompt, (s1, s2), decoded in zip(prompts, tokens, bars, strict=True):
+        alone = (prompt.s1[None], prompt.s2[None])
+        slow = slow_tokens(
+            network, *alone, prompt.stamps[None], [prompt.key], paths, max_context, 3, slide=slide, **sampling
+        )
+        assert torch.equal(s1, slow[0][0])
+        assert torch.equal(s2, slow[1][0])
+        expected = slow_bars(tokenizer, *alone, *slow, max_context)[0]
+        torch.testing.assert_close(decoded, expected, rtol=1e-4, atol=1e-4)
 
 
 SHAPES = {  # series, look-back, horizon, max_context
@@ -69,75 +92,76 @@ SHAPES = {  # series, look-back, horizon, max_context
 }
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("overflow", ["exact", "slide"])
 @pytest.mark.parametrize("own", [{}, TRAINED], ids=["published", "trained"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_greedy_generation(shape: tuple[int, int, int, int], own: dict[str, Any], overflow: str) -> None:
+def test_greedy_generation(shape: tuple[int, int, int, int], own: dict[str, Any], overflow: str, backend: str) -> None:
     series, length, horizon, max_context = shape
-    given = prompt(np.random.default_rng(0), series, length, horizon)
-    compare(tiny_network(**own), tiny_tokenizer(), given, 1, max_context, overflow, top_k=1)
+    given = alike(np.random.default_rng(0), series, length, horizon)
+    compare(backend, tiny_network(**own), tiny_tokenizer(), given, 1, max_context, overflow, top_k=1)
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_sampled_generation_of_random_shapes(seed: int) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(24))
+def test_sampled_generation_of_random_ragged_batches(seed: int, backend: str) -> None:
     rng = np.random.default_rng(seed)
     bits = (int(rng.integers(3, 6)), int(rng.integers(3, 6)))
-    heads = int(rng.choice([1, 2, 4]))
     network = tiny_network(
         seed,
         bits=bits,
         n_layers=int(rng.integers(1, 4)),
-        n_heads=heads,
+        n_heads=int(rng.choice([1, 2, 4])),
         learn_te=bool(rng.integers(2)),
         sibling_form=str(rng.choice(["published", "trained"])),
         stamp_of=str(rng.choice(["bar", "next"])),
     )
     tokenizer = tiny_tokenizer(seed, layers=int(rng.integers(1, 4)), bits=bits)
-    length = int(rng.integers(1, 12))
-    max_context = length + int(rng.integers(0, 6))
-    given = prompt(rng, int(rng.integers(1, 4)), length, int(rng.integers(1, 12)), bits)
+    series = int(rng.integers(1, 6))
+    lengths, horizons = rng.integers(1, 12, series).tolist(), rng.integers(1, 12, series).tolist()
+    max_context = max(lengths) + int(rng.integers(0, 6))
+    given = ragged(rng, lengths, horizons, bits)
     sampling = [{}, {"temperature": 0.7, "top_p": 0.9}, {"top_k": 5}, {"top_k": 6, "top_p": 0.6}][seed % 4]
     for overflow in ("exact", "slide"):
-        compare(network, tokenizer, given, int(rng.integers(1, 4)), max_context, overflow, **sampling)
+        compare(backend, network, tokenizer, given, int(rng.integers(1, 4)), max_context, overflow, **sampling)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["published", "trained"])
-def test_logits_over_the_cache(form: str) -> None:
+@pytest.mark.parametrize("chunks", [[1] * 9, [3, 2, 4], [9]])
+def test_logits_over_the_cache(form: str, chunks: list[int]) -> None:
+    """Two paths of three series with look-backs of 7, 7 and 4 bars, several bars at once."""
     network = tiny_network(sibling_form=form)
-    given = prompt(np.random.default_rng(1), 3, 7, 9)
-    whole = prompt(np.random.default_rng(2), 6, 16, 0)
-    paths, cache = 2, network.new_cache()
-    s1 = torch.cat([given.s1.repeat_interleave(paths, 0), whole.s1[:, 7:]], 1)  # (6, 16): two paths a series
-    s2 = torch.cat([given.s2.repeat_interleave(paths, 0), whole.s2[:, 7:]], 1)
-    stamp = given.stamps.repeat_interleave(paths, 0)
-    context = network.advance(given.s1, given.s2, given.stamps[:, :7], cache)
-    cache.expand(paths, 9)
-    context = context.repeat_interleave(paths, 0)
-    for count in range(7, 16):
-        logits, window = network.decode_s1(s1[:, :count], s2[:, :count], stamp[:, :count])
-        torch.testing.assert_close(network.s1_logits(context), logits[:, -1], rtol=1e-4, atol=1e-4)
-        wanted = network.decode_s2(window, s1[:, count : count + 1])[:, -1]
-        torch.testing.assert_close(network.s2_logits(context, s1[:, count], cache), wanted, rtol=1e-4, atol=1e-4)
-        new = slice(count, count + 1)
-        context = network.advance(s1[:, new], s2[:, new], stamp[:, new], cache)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("form", ["published", "trained"])
-@pytest.mark.parametrize("chunks", [[7, 3, 2, 4], [1, 15], [16]])
-def test_several_bars_at_once_over_the_cache(form: str, chunks: list[int]) -> None:
-    network = tiny_network(sibling_form=form)
-    given = prompt(np.random.default_rng(1), 2, 16, 0)
-    cache, first = network.new_cache(), 0
+    folded, lengths, paths = FoldedKronos(network), [7, 7, 4], 2
+    given = ragged(np.random.default_rng(1), [16] * 6, [0] * 6)
+    for row in range(6):  # the paths of a series begin alike
+        for column in (given[row].s1, given[row].s2, given[row].stamps):
+            source = getattr(given[row - row % 2], {1: "s1", 2: "stamps"}[column.ndim])
+            if column is given[row].s2:
+                source = given[row - row % 2].s2
+            column[: lengths[row // 2]] = source[: lengths[row // 2]]
+    cache = Cache(CacheShape(lengths, paths, 9), folded.cache_layers(), folded.norm)
+    for series, length in enumerate(lengths):
+        one = given[series * paths]
+        folded.read(one.s1[None, :length], one.s2[None, :length], one.stamps[None, :length], cache, series)
+    rows = [(prompt, lengths[row // 2]) for row, prompt in enumerate(given)]
+    done = 0
     for count in chunks:
-        new = slice(first, first + count)
-        context = network.advance(given.s1[:, new], given.s2[:, new], given.stamps[:, new], cache)
-        if not first:
-            cache.expand(1, 16)
-        first += count
-        _, wanted = network.decode_s1(given.s1[:, :first], given.s2[:, :first], given.stamps[:, :first])
-        torch.testing.assert_close(context, wanted[:, -1:], rtol=1e-4, atol=1e-5)
+        new = [slice(length + done, length + done + count) for _, length in rows]
+        s1, s2, stamps = (
+            torch.stack([getattr(prompt, name)[part] for (prompt, _), part in zip(rows, new, strict=True)])
+            for name in ("s1", "s2", "stamps")
+        )
+        context = folded.follow(s1, s2, folded.times(stamps), cache)
+        done += count
+        chosen = torch.arange(6) * 3
+        fast1, fast2 = folded.s1_logits(context), folded.s2_logits(context, chosen, cache)
+        for row, (prompt, length) in enumerate(rows):
+            window = (column[None, : length + done] for column in (prompt.s1, prompt.s2, prompt.stamps))
+            logits, slow = network.decode_s1(*window)
+            torch.testing.assert_close(fast1[row], logits[0, -1], rtol=1e-4, atol=1e-4)
+            fine = network.decode_s2(slow, chosen[row : row + 1, None])[0, -1]
+            torch.testing.assert_close(fast2[row], fine, rtol=1e-4, atol=1e-4)
     assert cache.length == 16
 
 
@@ -146,104 +170,150 @@ def test_several_bars_at_once_over_the_cache(form: str, chunks: list[int]) -> No
 def test_the_sliding_window_s_own_definition(form: str) -> None:
     """Logits, not only tokens: no bar sees more than max_context bars, and positions go on counting."""
     network, width = tiny_network(sibling_form=form), 8
-    given = prompt(np.random.default_rng(5), 1, 20, 0)
-    cache = network.new_cache()
-    context = network.advance(given.s1[:, :6], given.s2[:, :6], given.stamps[:, :6], cache)
-    cache.expand(1, 20)
+    folded = FoldedKronos(network)
+    s1, s2 = torch.randint(0, 32, (2, 1, 20), generator=torch.Generator().manual_seed(0))
+    stamps = random_stamps(np.random.default_rng(5), 1, 20)
+    cache = Cache(CacheShape([6], 1, 14), folded.cache_layers(), folded.norm)
+    folded.read(s1[:, :6], s2[:, :6], stamps[:, :6], cache, 0)
     for count in range(7, 21):
         new = slice(count - 1, count)
         cache.start = max(count - width, 0)
-        context = network.advance(given.s1[:, new], given.s2[:, new], given.stamps[:, new], cache)
-        slow = banded_context(network, given.s1[:, :count], given.s2[:, :count], given.stamps[:, :count], width)
+        context = folded.follow(s1[:, new], s2[:, new], folded.times(stamps[:, new]), cache)
+        slow = banded_context(network, s1[:, :count], s2[:, :count], stamps[:, :count], width)
         torch.testing.assert_close(context, slow[:, -1:], rtol=1e-4, atol=1e-4)
-        fine = network.s2_logits(context, torch.tensor([9]), cache)[0]
+        fine = folded.s2_logits(context, torch.tensor([9]), cache)[0]
         torch.testing.assert_close(fine, banded_fine(network, slow, 9, width), rtol=1e-4, atol=1e-4)
 
 
-def test_sliding_is_exact_until_the_window_is_full_and_another_function_after() -> None:
-    given = prompt(np.random.default_rng(7), 4, 10, 24)
-    network, tokenizer = tiny_network(), tiny_tokenizer()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sliding_is_exact_until_the_window_is_full_and_another_function_after(backend: str) -> None:
+    given, network = alike(np.random.default_rng(7), 4, 10, 24), tiny_network()
     exact, slide = (
-        Engine(network, tokenizer, 16, Sampler(), overflow, 1).generate(given, range(4))
+        engine(network, 16, Sampler(), overflow, 1, backend=backend).generate(given, range(4))
         for overflow in ("exact", "slide")
     )
-    for fast, slow in zip(exact, slide, strict=True):
-        assert torch.equal(fast[..., :7], slow[..., :7])  # the step that fills the window included
-    assert not torch.equal(exact[0], slide[0])
+    for kept, slid in zip(exact, slide, strict=True):
+        for level in (0, 1):
+            assert torch.equal(kept[level][:, :7], slid[level][:, :7])  # the step that fills the window included
+    assert not all(torch.equal(kept[0], slid[0]) for kept, slid in zip(exact, slide, strict=True))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("overflow", ["exact", "slide"])
-@pytest.mark.parametrize("budget", [1, 20_000, 60_000])
-def test_the_memory_budget_changes_nothing(overflow: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = prompt(np.random.default_rng(3), 5, 10, 9)
-    runner = Engine(tiny_network(), tiny_tokenizer(), 14, Sampler(), overflow, seed=11)
+@pytest.mark.parametrize(("rows", "budget"), [(1 << 20, 1), (1 << 20, 20_000), (1 << 20, 60_000), (3, 1 << 30)])
+def test_splitting_the_work_changes_nothing(
+    overflow: str, rows: int, budget: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ragged(np.random.default_rng(3), [10, 4, 10, 12, 7], [9, 9, 3, 9, 12])
+    runner = engine(tiny_network(), 14, Sampler(), overflow, 11, backend=backend)
     whole, told = runner.run(given, 7), []
     sizes: list[tuple[int, int]] = []
     generate = Engine.generate
 
-    def spy(self: Engine, some: Prompt, paths: range, tick: Any) -> Any:
-        sizes.append((len(some.keys), len(paths)))
+    def spy(self: Engine, some: Sequence[Prompt], paths: range, tick: Any) -> Any:
+        sizes.append((len(some), len(paths)))
         return generate(self, some, paths, tick)
 
     monkeypatch.setattr(Engine, "generate", spy)
-    monkeypatch.setattr(engine, "MEMORY_BUDGET", budget)
+    monkeypatch.setattr(type(runner.backend), "rows", property(lambda self: rows))
+    monkeypatch.setattr(type(runner.backend), "budget", property(lambda self: budget))
     split = runner.run(given, 7, told.append)
-    torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)
-    assert sum(told) == 5 * 7 * 9
+    for one, other in zip(split, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert sum(told) == 7 * (9 + 9 + 3 + 9 + 12)
     assert sum(series * paths for series, paths in sizes) == 5 * 7
     assert len(sizes) > 1
     if budget == 1:
         assert sizes == [(1, 1)] * 35
+    if rows == 3:
+        assert max(series * paths for series, paths in sizes) == 3
 
 
-def test_numbers_hang_on_the_key_and_not_on_the_company() -> None:
-    given = prompt(np.random.default_rng(3), 4, 10, 6)
-    runner = Engine(tiny_network(), tiny_tokenizer(), 32, Sampler(), seed=2)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_numbers_hang_on_the_key_and_not_on_the_company(backend: str) -> None:
+    given, network = ragged(np.random.default_rng(3), [10, 6, 10, 3], [6, 6, 2, 5]), tiny_network()
+    runner = engine(network, 32, Sampler(), "exact", 2, backend=backend)
     whole = runner.run(given, 5)
-    for row in range(4):
-        torch.testing.assert_close(runner.run(given.part(slice(row, row + 1)), 5)[0], whole[row], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(runner.run(given, 3), whole[:, :3], rtol=1e-4, atol=1e-5)
-    other = Engine(tiny_network(), tiny_tokenizer(), 32, Sampler(), seed=3).run(given, 5)
-    assert (other - whole).abs().max() > 0.01
+    for one, together in zip(given, whole, strict=True):
+        torch.testing.assert_close(runner.run([one], 5)[0], together, rtol=1e-4, atol=1e-5)
+    for fewer, together in zip(runner.run(given[::-1], 3), whole[::-1], strict=True):
+        torch.testing.assert_close(fewer, together[:3], rtol=1e-4, atol=1e-5)
+    other = replace(runner, seed=3).run(given, 5)
+    assert (other[0] - whole[0]).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("stamp_of", ["bar", "next"])
-def test_which_stamp_the_first_forecast_bar_hears_of(stamp_of: str) -> None:
+def test_which_stamp_the_first_forecast_bar_hears_of(stamp_of: str, backend: str) -> None:
     """Told its own time, a bar's logits know the last known bar's; told the next, they know the forecast bar's."""
-    network, tokenizer = tiny_network(stamp_of=stamp_of, seed=4), tiny_tokenizer()
-    given = prompt(np.random.default_rng(9), 1, 8, 1)
+    given = alike(np.random.default_rng(9), 1, 8, 1)[0]
     stamps = given.stamps.clone()
-    stamps[:, 8] = torch.tensor([1, 2, 3, 4, 5])
-    moved = Prompt(given.s1, given.s2, stamps, given.keys)
-    runner = Engine(network, tokenizer, 16, Sampler(), seed=0)
-    first, second = (torch.stack(runner.generate(some, range(64))) for some in (given, moved))
-    assert torch.equal(first, second) == (stamp_of == "bar")
+    stamps[8] = torch.tensor([1, 2, 3, 4, 5])
+    runner = engine(tiny_network(stamp_of=stamp_of, seed=4), 16, Sampler(), backend=backend)
+    first, second = (runner.generate([one], range(64))[0] for one in (given, replace(given, stamps=stamps)))
+    assert all(map(torch.equal, first, second)) == (stamp_of == "bar")
 
 
-def test_what_happened_before_the_window_does_not_matter() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_happened_before_the_window_does_not_matter(backend: str) -> None:
     """With exact overflow and one bar of context, every bar depends on the bar before it alone."""
-    given = prompt(np.random.default_rng(1), 1, 1, 3)
-    network, tokenizer = tiny_network(), tiny_tokenizer()
-    s1, s2 = Engine(network, tokenizer, 1, GREEDY).generate(given, range(1))
-    assert s1.shape == (1, 1, 3)
-    logits, context = network.decode_s1(s1[0, :, 1:2], s2[0, :, 1:2], given.stamps[:, 2:3])
-    assert int(logits[0, -1].argmax()) == int(s1[0, 0, 2])
-    assert int(network.decode_s2(context, s1[0, :, 2:3])[0, -1].argmax()) == int(s2[0, 0, 2])
+    given, network = alike(np.random.default_rng(1), 1, 1, 3), tiny_network()
+    s1, s2 = engine(network, 1, GREEDY, backend=backend).generate(given, range(1))[0]
+    assert s1.shape == (1, 3)
+    logits, context = network.decode_s1(s1[:, 1:2], s2[:, 1:2], given[0].stamps[None, 2:3])
+    assert int(logits[0, -1].argmax()) == int(s1[0, 2])
+    assert int(network.decode_s2(context, s1[:, 2:3])[0, -1].argmax()) == int(s2[0, 2])
 
 
 @torch.no_grad()
 def test_the_tokenizer_s_decoding_cache() -> None:
     tokenizer = tiny_tokenizer(layers=3)
+    folded = FoldedTokenizer(tokenizer)
     s1, s2 = torch.randint(0, 32, (2, 6, 12), generator=torch.Generator().manual_seed(0))
     s1[:, :5], s2[:, :5] = s1[::2, :5].repeat_interleave(2, 0), s2[::2, :5].repeat_interleave(2, 0)
-    cache = Cache(tokenizer.decode_layers)
-    parts = [tokenizer.decode_next(s1[::2, :5], s2[::2, :5], cache).repeat_interleave(2, 0)]
-    cache.expand(2, 7)
-    parts += [tokenizer.decode_next(s1[:, a:b], s2[:, a:b], cache) for a, b in ((5, 6), (6, 10), (10, 12))]
+    cache = Cache(CacheShape([5] * 3, 2, 7), folded.cache_layers(), s1.new_empty(0, dtype=torch.float32))
+    folded.read(s1[::2, :5], s2[::2, :5], cache, 0)
+    parts = [folded.follow(s1[:, a:b], s2[:, a:b], cache) for a, b in ((5, 6), (6, 10), (10, 12))]
     whole = tokenizer.decode([s1, s2], half=True)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cat(parts, 1), whole[:, 5:], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bars_together", [1, 8, 64])
+def test_encoding_and_decoding_look_backs_of_all_lengths(
+    backend: str, bars_together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronos.forecast.backends.eager._BARS_TOGETHER", {"cpu": bars_together})
+    tokenizer, rng = tiny_tokenizer(layers=3), np.random.default_rng(0)
+    runner = make_backend(backend, tiny_network(), tokenizer)
+    inputs = [torch.from_numpy(rng.normal(size=(n, 6))).float() for n in (7, 7, 7, 3, 9, 9, 1)]
+    tokens = runner.encode(inputs)
+    for x, (s1, s2) in zip(inputs, tokens, strict=True):
+        slow = tokenizer.encode(x[None], half=True)
+        assert torch.equal(s1, slow[0][0])
+        assert torch.equal(s2, slow[1][0])
+    new1, new2 = torch.from_numpy(rng.integers(0, 32, (2, len(inputs), 5, 4)))
+    bars = runner.decode(tokens, new1, new2)
+    for n, old in enumerate(tokens):
+        for path in range(5):
+            whole = [torch.cat([old[0], new1[n, path]])[None], torch.cat([old[1], new2[n, path]])[None]]
+            expected = tokenizer.decode(whole, half=True)[0, -4:]
+            torch.testing.assert_close(bars[n, path], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_unnamed_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'rolling'.*exact, slide"):
-        Engine(tiny_network(), tiny_tokenizer(), 8, GREEDY, "rolling")
+        engine(tiny_network(), 8, GREEDY, "rolling")
+
+
+def test_unnamed_backends_and_precisions_are_refused() -> None:
+    for how, words in (({"backend": "jax"}, "'jax'.*torch"), ({"precision": "float8"}, "'float8'.*int8")):
+        with pytest.raises(ConfigError, match=words):
+            make_backend(
+                name=how.get("backend", "torch"),
+                precision=how.get("precision", "float32"),
+                network=tiny_network(),
+                tokenizer=tiny_tokenizer(),
+            )
+    assert isinstance(make_backend("torch", tiny_network(), tiny_tokenizer()), EagerBackend)

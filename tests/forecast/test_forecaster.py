@@ -305,15 +305,15 @@ def test_the_stamps_that_the_network_reads(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[Any] = []
     run = forecaster.Engine.run
 
-    def spy(self: Any, prompt: Any, *rest: Any) -> Any:
-        seen.append(prompt.stamps.numpy())
-        return run(self, prompt, *rest)
+    def spy(self: Any, prompts: Any, *rest: Any) -> Any:
+        seen.append(prompts[0].stamps.numpy())
+        return run(self, prompts, *rest)
 
     monkeypatch.setattr(forecaster.Engine, "run", spy)
     frame = bars_frame(70, tz="Asia/Shanghai")
     forecast = ours().forecast(frame, 3, samples=2)
     times = frame.index[-45:].append(forecast.timestamps).tz_convert("UTC")
-    np.testing.assert_array_equal(seen[0][0], time_stamps(times))
+    np.testing.assert_array_equal(seen[0], time_stamps(times))
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
@@ -334,6 +334,8 @@ def test_meta_says_how_it_was_made() -> None:
         "top_k": 0,
         "top_p": 0.9,
         "overflow": "slide",
+        "backend": model.backend.name,
+        "precision": "float32",
         "lookback": 20,
         "calendar": "24/7",
     }

@@ -1,16 +1,15 @@
-"""Generation: from the tokens of a look-back to the normalised bars of sampled futures.
+"""Generation: from the tokens of look-backs to the normalised bars of sampled futures.
 
-The look-back of every series is read once (prefill), then branched into paths that share it (expand) and grow by a
-bar a step, one network pass each. What happens when a window is full has a name:
+The look-back of every series is read once, then branched into paths that share it and grow by a bar a step. Look-backs
+and horizons of different lengths are written together. What happens when a window is full has a name:
 
     exact   the oldest bar is dropped and the window is read again from position 0, as the reference does
-    slide   the cache is kept and its oldest bar goes out of sight: fast, and a slightly different function
+    slide   what was read is kept and the oldest bar goes out of sight: fast, and a slightly different function
 
-Rows are ordered series first. Work is split by a memory budget, which cannot change a result: the random numbers
-belong to their place.
+Work is split by a memory budget, which cannot change a result: the random numbers belong to their place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,41 +17,40 @@ import torch
 from torch import Tensor
 
 from kronos.errors import ConfigError
+from kronos.forecast.backends import Backend, Lookback
 from kronos.forecast.sampling import Sampler, uniform_numbers
-from kronos.model import Cache, Kronos, KronosTokenizer
+from kronos.model import Kronos
 
 Overflow = Literal["exact", "slide"]
 OVERFLOWS: tuple[str, ...] = get_args(Overflow)
 
-MEMORY_BUDGET = 1 << 28
-"""Bytes that the caches and windows of one split may take; beyond, a CPU spends its time on fresh pages of memory."""
+_READ_TOGETHER = 4096
+"""Bars of paths that are read again in one pass when windows are full; their common look-back is read once a pass."""
+
+Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Series of one length, ready to be continued."""
+    """One series, ready to be continued."""
 
-    s1: Tensor  # (N, T) the look-backs' tokens, T <= max_context
-    s2: Tensor  # (N, T)
-    stamps: Tensor  # (N, T + H, 5) time stamps of the look-backs and of the bars to come
-    keys: Sequence[int]  # (N,) what each series' random numbers hang on
+    s1: Tensor  # (T,) the look-back's tokens, 1 <= T <= max_context
+    s2: Tensor  # (T,)
+    stamps: Tensor  # (T + H, 5) time stamps of the look-back and of the bars to come
+    key: int  # what its random numbers hang on
 
     @property
     def horizon(self) -> int:
         """How many bars are to come."""
-        return self.stamps.shape[1] - self.s1.shape[1]
-
-    def part(self, rows: slice) -> "Prompt":
-        """Some of the series."""
-        return Prompt(self.s1[rows], self.s2[rows], self.stamps[rows], self.keys[rows])
+        return len(self.stamps) - len(self.s1)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A network, its tokenizer, and how they are to be run."""
+    """Networks that a backend runs, and how they are to be run."""
 
     network: Kronos
-    tokenizer: KronosTokenizer
+    backend: Backend
     max_context: int
     sampler: Sampler
     overflow: str = "exact"
@@ -64,113 +62,164 @@ class Engine:
             raise ConfigError(f"unknown overflow policy '{self.overflow}'; known are {', '.join(OVERFLOWS)}")
 
     @torch.inference_mode()
-    def run(self, prompt: Prompt, paths: int, tick: Callable[[int], None] = lambda bars: None) -> Tensor:
-        """Normalised future bars (N, paths, H, 6); `tick` hears of every path-bar that was written."""
-        rows = max(MEMORY_BUDGET // self._bytes_per_path(prompt), 1)
-        together, each = (1, rows) if rows < paths else (rows // paths, paths)
-        parts = []
-        for first in range(0, len(prompt.keys), together):
-            some = prompt.part(slice(first, first + together))
-            split = [range(p, min(p + each, paths)) for p in range(0, paths, each)]
-            parts.append(torch.cat([self._bars(some, numbers, tick) for numbers in split], dim=1))
-        return torch.cat(parts)
+    def run(self, prompts: Sequence[Prompt], paths: int, tick: Tick = lambda bars: None) -> list[Tensor]:
+        """Normalised future bars (paths, H, 6) of every series; `tick` hears of every path-bar that was written."""
+        done: list[list[Tensor]] = [[] for _ in prompts]
+        for members, numbers in self._rounds(prompts, paths):
+            some = [prompts[member] for member in members]
+            tokens = self.generate(some, numbers, tick)
+            for member, bars in zip(members, self.decode(some, tokens), strict=True):
+                done[member].append(bars)
+        return [torch.cat(parts) for parts in done]
 
-    def _bytes_per_path(self, prompt: Prompt) -> int:
-        config, horizon = self.network.config, prompt.horizon
-        wide = 2 * (config["n_layers"] + 1) * config["d_model"]  # keys and values of one bar in every layer
-        full = prompt.s1.shape[1] + horizon > self.max_context and self.overflow == "exact"
-        # a window that is read again needs its own keys, values and activations for every bar
-        window = (wide + 4 * config["ff_dim"]) * self.max_context if full else 0
-        # attention weights of the decoder, which reads the whole horizon at once, and their intermediate copies
-        scores = 5 * config["n_heads"] * (prompt.s1.shape[1] + horizon) * horizon
-        return int(4 * (wide * horizon + window + scores))
+    def _rounds(self, prompts: Sequence[Prompt], paths: int) -> Iterator[tuple[list[int], range]]:
+        """Which series, and which of their paths, are written together: alike ones, as many as pay and fit."""
+        order = sorted(range(len(prompts)), key=lambda n: (-self._steps(prompts[n]), -len(prompts[n].s1)))
+        together: list[int] = []
+        for member in order:
+            if together and not self._fit([prompts[n] for n in [*together, member]], paths):
+                yield together, range(paths)
+                together = []
+            together.append(member)
+            if len(together) == 1 and not self._fit([prompts[member]], paths):
+                each = self._paths_that_fit(prompts[member])
+                for first in range(0, paths, each):
+                    yield together, range(first, min(first + each, paths))
+                together = []
+        if together:
+            yield together, range(paths)
 
-    def _bars(self, prompt: Prompt, paths: range, tick: Callable[[int], None]) -> Tensor:
-        s1, s2 = self.generate(prompt, paths, tick)
-        return self.decode(prompt, s1, s2)
+    def _fit(self, prompts: Sequence[Prompt], paths: int) -> bool:
+        rows = len(prompts) * paths
+        return rows <= self.backend.rows and self._bytes(prompts, paths) <= self.backend.budget
+
+    def _paths_that_fit(self, prompt: Prompt) -> int:
+        left = self.backend.budget - self._bytes([prompt], 0)
+        return max(min(self.backend.rows, left // max(self._bytes([prompt], 1) - self._bytes([prompt], 0), 1)), 1)
+
+    def _bytes(self, prompts: Sequence[Prompt], paths: int) -> int:
+        """What the caches of some series take."""
+        config = self.network.config
+        bar = 8 * (config["n_layers"] + 1) * config["d_model"]  # float32 keys and values of one bar in every layer
+        lookbacks = len(prompts) * max(len(prompt.s1) for prompt in prompts)
+        grown = len(prompts) * paths * max(self._steps(prompt) for prompt in prompts)
+        return int(bar * (lookbacks + grown))
 
     @torch.inference_mode()
     def generate(
-        self, prompt: Prompt, paths: range, tick: Callable[[int], None] = lambda bars: None
-    ) -> tuple[Tensor, Tensor]:
-        """Sampled tokens, two of (N, len(paths), H)."""
-        device, (series, length) = prompt.s1.device, prompt.s1.shape
-        numbers = torch.from_numpy(uniform_numbers(self.seed, prompt.keys, paths, prompt.horizon))
-        uniforms = numbers.flatten(0, 1).to(device)  # (rows, H, 2)
-        rows, cached = series * len(paths), self._cached_steps(length, prompt.horizon)
-        s1 = torch.empty(rows, prompt.horizon, dtype=torch.long, device=device)
-        s2 = torch.empty_like(s1)
+        self, prompts: Sequence[Prompt], paths: range, tick: Tick = lambda bars: None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Sampled tokens of every series, two of (len(paths), H)."""
+        order = sorted(range(len(prompts)), key=lambda n: (-self._steps(prompts[n]), -len(prompts[n].s1)))
+        page = _Page([prompts[n] for n in order], paths, self.seed, self.backend.device)
+        self._write(page, tick)
+        for number in range(len(order)):
+            self._write_on(page, number, tick)
+        written: list[tuple[Tensor, Tensor]] = [(page.s1, page.s2)] * len(order)
+        for number, n in enumerate(order):
+            rows, horizon = page.rows(number), prompts[n].horizon
+            written[n] = (page.s1[rows, :horizon], page.s2[rows, :horizon])
+        return written
 
-        cache = self.network.new_cache()
-        context = self.network.advance(prompt.s1, prompt.s2, self._stamps(prompt, 0, length), cache)
-        cache.expand(len(paths), prompt.horizon)
-        context = context.repeat_interleave(len(paths), dim=0)
-        for step in range(cached):
-            if step:
-                stamp = self._stamps(prompt, length + step - 1, length + step).repeat_interleave(len(paths), dim=0)
-                cache.start = max(length + step - self.max_context, 0)
-                context = self.network.advance(s1[:, step - 1 : step], s2[:, step - 1 : step], stamp, cache)
-            self._write(step, context, cache, uniforms, s1, s2)
-            tick(rows)
-        del cache
-        for step in range(cached, prompt.horizon):
-            context, cache = self._read_again(prompt, len(paths), s1, s2, step)
-            self._write(step, context, cache, uniforms, s1, s2)
-            tick(rows)
-        return s1.view(series, len(paths), -1), s2.view(series, len(paths), -1)
+    def _steps(self, prompt: Prompt) -> int:
+        """How many bars are written behind one reading: with exact overflow, those until the window is full."""
+        if self.overflow == "slide":
+            return prompt.horizon
+        return min(prompt.horizon, self.max_context - len(prompt.s1) + 1)
 
-    def _cached_steps(self, length: int, horizon: int) -> int:
-        """How many steps the cache serves: all of them, or with exact overflow those before the window is full."""
-        return horizon if self.overflow == "slide" else min(horizon, self.max_context - length + 1)
-
-    def _stamps(self, prompt: Prompt, first: int, stop: int) -> Tensor:
-        """Stamps for the inputs at positions first .. stop - 1, shifted for a network told the next bar's time."""
-        ahead = 1 if self.network.stamp_of == "next" else 0
-        return prompt.stamps[:, first + ahead : stop + ahead]
-
-    def _write(self, step: int, context: Tensor, cache: Cache, uniforms: Tensor, s1: Tensor, s2: Tensor) -> None:
-        """Choose this step's coarse token, then the fine one."""
-        s1[:, step] = self.sampler.choose(self.network.s1_logits(context), uniforms[:, step, 0])
-        s2[:, step] = self.sampler.choose(self.network.s2_logits(context, s1[:, step], cache), uniforms[:, step, 1])
-
-    def _read_again(self, prompt: Prompt, paths: int, s1: Tensor, s2: Tensor, step: int) -> tuple[Tensor, Cache]:
-        """The context after the newest max_context bars of every path, read from position 0."""
-        first = prompt.s1.shape[1] + step - self.max_context
-        windows = [
-            torch.cat(
-                [old[:, first:].repeat_interleave(paths, dim=0), new[:, max(step - self.max_context, 0) : step]], 1
+    def _write(self, page: "_Page", tick: Tick) -> None:
+        """Write all series bar by bar; those that have enough drop out, and they are the last ones."""
+        steps = [self._steps(prompt) for prompt in page.prompts]
+        lookbacks = [self._lookback(prompt, 0, steps[0] - 1) for prompt in page.prompts]
+        writer = self.backend.writer(lookbacks, page.paths, steps[0] - 1, self.max_context)
+        for step in range(steps[0]):
+            rows = page.paths * sum(step < count for count in steps)
+            newest = slice(max(step - 1, 0), step)
+            page.s1[:rows, step], page.s2[:rows, step] = writer.next(
+                page.s1[:rows, newest], page.s2[:rows, newest], page.uniforms[:rows, step], self.sampler
             )
-            for old, new in ((prompt.s1, s1), (prompt.s2, s2))
-        ]
-        stamps = self._stamps(prompt, first, first + self.max_context).repeat_interleave(paths, dim=0)
-        cache = self.network.new_cache()
-        return self.network.advance(windows[0], windows[1], stamps, cache), cache
+            tick(rows)
+
+    def _write_on(self, page: "_Page", number: int, tick: Tick) -> None:
+        """Write one series' bars beyond a full window: each time what is left of its look-back is read again, once
+        for all paths, and then what each path has added to it."""
+        prompt = page.prompts[number]
+        length, rows = len(prompt.s1), page.rows(number)
+        for step in range(self._steps(prompt), prompt.horizon):
+            dropped = length + step - self.max_context
+            added = slice(max(dropped - length, 0), step)
+            lookback = self._lookback(prompt, dropped, 0)
+            each = max(_READ_TOGETHER // (added.stop - added.start), 1)
+            for first in range(rows.start, rows.stop, each):
+                some = slice(first, min(first + each, rows.stop))
+                writer = self.backend.writer([lookback], some.stop - first, added.stop - added.start, self.max_context)
+                page.s1[some, step], page.s2[some, step] = writer.next(
+                    page.s1[some, added], page.s2[some, added], page.uniforms[some, step], self.sampler
+                )
+            tick(page.paths)
+
+    def _lookback(self, prompt: Prompt, dropped: int, room: int) -> Lookback:
+        """A prompt without its oldest bars; a network that is told the next bar's time hears of it with each bar.
+
+        `room` is filled up with the last stamp where a series has fewer bars to come than its company.
+        """
+        ahead = 1 if self.network.stamp_of == "next" else 0
+        length = len(prompt.s1)
+        first = dropped
+        stamps = prompt.stamps[first + ahead :]
+        missing = max(length - first, 0) + room - len(stamps)
+        if missing > 0:
+            stamps = torch.cat([stamps, stamps[-1:].expand(missing, -1)])
+        return Lookback(prompt.s1[first:], prompt.s2[first:], stamps)
 
     @torch.inference_mode()
-    def decode(self, prompt: Prompt, s1: Tensor, s2: Tensor) -> Tensor:
-        """Normalised bars (N, paths, H, 6) of sampled tokens, each decoded with up to max_context bars in view.
+    def decode(self, prompts: Sequence[Prompt], tokens: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Normalised bars (paths, H, 6) of sampled tokens, each decoded with up to max_context bars in view.
 
         A horizon within max_context is decoded in one window of that length, as in the reference. A longer one takes
         windows that overlap by half, so that every bar but the first few has at least half a window before it.
         """
-        horizon = s1.shape[-1]
-        if horizon <= self.max_context:
-            return self._decode_window(prompt, s1, s2, 0, horizon)
-        stride = max(self.max_context // 2, 1)
-        windows = [(first, min(first + stride, horizon)) for first in range(0, horizon, stride)]
-        return torch.cat([self._decode_window(prompt, s1, s2, *window) for window in windows], dim=2)
+        done: list[Tensor] = [torch.empty(0)] * len(prompts)
+        horizons = sorted({prompt.horizon for prompt in prompts})
+        for horizon in horizons:
+            members = [n for n, prompt in enumerate(prompts) if prompt.horizon == horizon]
+            if horizon <= self.max_context:
+                befores = [self._before(prompts[n], self.max_context - horizon) for n in members]
+                s1, s2 = (torch.stack([tokens[n][level] for n in members]) for level in (0, 1))
+                for n, bars in zip(members, self.backend.decode(befores, s1, s2), strict=True):
+                    done[n] = bars
+            else:
+                for n in members:
+                    done[n] = self._decode_long(prompts[n], *tokens[n])
+        return done
 
-    def _decode_window(self, prompt: Prompt, s1: Tensor, s2: Tensor, first: int, stop: int) -> Tensor:
-        """Bars first .. stop - 1 of the future, seen with the max_context - (stop - first) bars before them."""
-        series, paths, _ = s1.shape
-        before = self.max_context - (stop - first)
-        cache = Cache(self.tokenizer.decode_layers)
-        own = min(first, before)  # of the bars before, these differ from path to path
-        length = prompt.s1.shape[1]
-        shared = slice(max(length - (before - own), 0), length)
-        if before > own:
-            self.tokenizer.decode_next(prompt.s1[:, shared], prompt.s2[:, shared], cache)
-            cache.expand(paths, own + stop - first)
-        mine = slice(first - own, stop)
-        bars = self.tokenizer.decode_next(s1[:, :, mine].flatten(0, 1), s2[:, :, mine].flatten(0, 1), cache)
-        return bars[:, own:].reshape(series, paths, stop - first, -1)
+    def _before(self, prompt: Prompt, count: int) -> tuple[Tensor, Tensor]:
+        """The last `count` tokens of a look-back."""
+        first = max(len(prompt.s1) - count, 0)
+        return prompt.s1[first:], prompt.s2[first:]
+
+    def _decode_long(self, prompt: Prompt, s1: Tensor, s2: Tensor) -> Tensor:
+        stride, horizon, parts = max(self.max_context // 2, 1), s1.shape[1], []
+        for first in range(0, horizon, stride):
+            stop = min(first + stride, horizon)
+            own = min(first, self.max_context - (stop - first))  # of the bars in view, these differ from path to path
+            before = self._before(prompt, self.max_context - (stop - first) - own)
+            mine = slice(first - own, stop)
+            parts.append(self.backend.decode([before], s1[None, :, mine], s2[None, :, mine])[0, :, own:])
+        return torch.cat(parts, dim=1)
+
+
+class _Page:
+    """What is written: the tokens of N series' paths, and the random numbers that choose them."""
+
+    def __init__(self, prompts: Sequence[Prompt], paths: range, seed: int, device: torch.device) -> None:
+        horizon = max(prompt.horizon for prompt in prompts)
+        numbers = uniform_numbers(seed, [prompt.key for prompt in prompts], paths, horizon)
+        self.prompts, self.paths = prompts, len(paths)
+        self.uniforms = torch.from_numpy(numbers).flatten(0, 1).to(device)  # (rows, H, 2)
+        self.s1 = torch.zeros(len(prompts) * len(paths), horizon, dtype=torch.long, device=device)
+        self.s2 = torch.zeros_like(self.s1)
+
+    def rows(self, number: int) -> slice:
+        """The rows of a series."""
+        return slice(number * self.paths, (number + 1) * self.paths)

@@ -1,7 +1,7 @@
 """From frames of bars to forecasts: the network as a `Forecaster`.
 
-One frame, a list or a dict of frames of any lengths goes in; series of one length are written together. Everything
-here works on canonical frames; how they become tokens and how tokens are continued is the engine's.
+One frame, a list or a dict of frames of any lengths goes in, and all are written together. Everything
+here works on canonical frames; how tokens are continued is the engine's, and what runs the networks the backend's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ from kronos.bars import (
 from kronos.bars.candles import AMOUNT, VOLUME, Array
 from kronos.bars.forecast import Times
 from kronos.errors import BarsError, ConfigError
+from kronos.forecast.backends import Backend, check_backend, make_backend
 from kronos.forecast.engine import Engine, Overflow, Prompt
 from kronos.forecast.progress import Progress, meter
 from kronos.forecast.sampling import Sampler, series_key
-from kronos.model import Kronos, KronosTokenizer, check_pair, context_of
+from kronos.model import Kronos, KronosTokenizer, check_pair, context_of, version_of
 
 LEAST_BARS = 8
 """A look-back shorter than this has no statistics to speak of."""
 
 _LOWEST_PRICE = 1e-4  # of the last close: where a published network's path below zero is put
-_ENCODE_TOGETHER = 64  # series whose look-backs are encoded in one pass
 
 
 class Options(TypedDict, total=False):
@@ -74,8 +74,11 @@ class KronosForecaster:
         max_context: int | None = None,
         clip: float = 5,
         name: str | None = None,
+        *,
+        backend: str = "auto",
+        precision: str = "float32",
     ) -> None:
-        """Put both on a device: the one named, else the best there is."""
+        """Put both on a device: the one named, else the best there is. `backend` and `precision` say how they run."""
         check_pair(model, tokenizer)
         self.device = _device(device)
         self.model = model.to(self.device).eval()
@@ -85,11 +88,23 @@ class KronosForecaster:
             raise ConfigError(f"max_context must be at least 1, not {self.max_context}")
         self.clip = clip
         self._name = name or model.name or "kronos"
+        self._wanted = (backend, precision)
+        self._made: tuple[Any, Backend] | None = None
+        check_backend(backend, precision)
 
     @property
     def name(self) -> str:
         """What tables and ledgers call it."""
         return self._name
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the networks, made anew when their weights have changed."""
+        version = version_of(self.model, self.tokenizer)
+        if self._made is None or self._made[0] != version:
+            self._made = None  # the old one's memory goes before the new one's comes
+            self._made = (version, make_backend(self._wanted[0], self.model, self.tokenizer, self._wanted[1]))
+        return self._made[1]
 
     @overload
     def forecast(
@@ -147,7 +162,7 @@ class KronosForecaster:
         names, frames = _named(data)
         given = _aligned(y_timestamp, data, names)
         sampler = Sampler.of(T, top_k, top_p)
-        engine = Engine(self.model, self.tokenizer, self.max_context, sampler, overflow, seed)
+        engine = self._engine(sampler, overflow, int(seed))
         longest = self._longest(lookback, horizon)
         meta = {
             "model": self.name,
@@ -157,6 +172,8 @@ class KronosForecaster:
             "top_k": sampler.top_k,
             "top_p": sampler.top_p,
             "overflow": overflow,
+            "backend": engine.backend.name,
+            "precision": self._wanted[1],
         }
         works = [
             self._prepare(frame, name, horizon, longest, times, calendar)
@@ -207,31 +224,24 @@ class KronosForecaster:
     def _fit(self, bars: Array) -> Normaliser:
         return fit_normaliser(self.tokenizer.normaliser, bars, self.clip)
 
+    def _engine(self, sampler: Sampler, overflow: Overflow, seed: int) -> Engine:
+        return Engine(self.model, self.backend, self.max_context, sampler, overflow, seed)
+
     def _continue(self, jobs: Sequence[Job], engine: Engine, paths: int, progress: Progress) -> list[Array]:
-        """Normalised future bars (paths, H, 6) of every job; jobs of one shape are written together."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, job in enumerate(jobs):
-            groups.setdefault((len(job.bars), len(job.stamps)), []).append(number)
-        done: list[Array] = [np.empty(0)] * len(jobs)
+        """Normalised future bars (paths, H, 6) of every job."""
         total = sum((len(job.stamps) - len(job.bars)) * paths for job in jobs)
         with meter(progress, total) as tick:
-            for (length, _), members in groups.items():
-                prompt = self._prompt([jobs[number] for number in members], length)
-                for number, bars in zip(members, engine.run(prompt, paths, tick).cpu().numpy(), strict=True):
-                    done[number] = bars
-        return done
+            return [bars.cpu().numpy() for bars in engine.run(self._prompts(jobs, engine.backend), paths, tick)]
 
     @torch.inference_mode()
-    def _prompt(self, jobs: Sequence[Job], length: int) -> Prompt:
+    def _prompts(self, jobs: Sequence[Job], backend: Backend) -> list[Prompt]:
         """Encode whole look-backs and keep the tokens and stamps of the last max_context bars."""
-        pieces: list[list[torch.Tensor]] = []
-        for first in range(0, len(jobs), _ENCODE_TOGETHER):
-            some = jobs[first : first + _ENCODE_TOGETHER]
-            inputs = np.stack([job.normaliser.apply(job.bars) for job in some])
-            pieces.append(self.tokenizer.encode(torch.from_numpy(inputs).to(self.device), half=True))
-        s1, s2 = (torch.cat(column)[:, -self.max_context :] for column in zip(*pieces, strict=True))
-        stamps = np.stack([job.stamps[max(length - self.max_context, 0) :] for job in jobs])
-        return Prompt(s1, s2, torch.from_numpy(stamps).to(self.device), [job.key for job in jobs])
+        tokens = backend.encode([torch.from_numpy(job.normaliser.apply(job.bars)) for job in jobs])
+        prompts = []
+        for job, (s1, s2) in zip(jobs, tokens, strict=True):
+            stamps = torch.from_numpy(job.stamps[max(len(job.bars) - self.max_context, 0) :]).to(self.device)
+            prompts.append(Prompt(s1[-self.max_context :], s2[-self.max_context :], stamps, job.key))
+        return prompts
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from kronos.bars import COLUMNS, parse_times, time_stamps
 from kronos.bars.candles import AMOUNT, CLOSE, VOLUME, Array
 from kronos.errors import BarsError, ConfigError
-from kronos.forecast.engine import Engine
+from kronos.forecast.backends import check_backend
 from kronos.forecast.forecaster import Job, KronosForecaster
 from kronos.forecast.sampling import Sampler, series_key
 from kronos.model import Kronos, KronosTokenizer, load_pair
@@ -34,9 +34,11 @@ class KronosPredictor(KronosForecaster):
         clip: float = 5,
         *,
         name: str | None = None,
+        backend: str = "auto",
+        precision: str = "float32",
     ) -> None:
         """Pair a network with its tokenizer; a wrong pair is refused. `max_context` None asks the network."""
-        super().__init__(model, tokenizer, device, max_context, clip, name)
+        super().__init__(model, tokenizer, device, max_context, clip, name, backend=backend, precision=precision)
 
     def predict(
         self,
@@ -84,13 +86,7 @@ class KronosPredictor(KronosForecaster):
             if count < 1:
                 raise ConfigError(f"{what} must be at least 1, not {count}")
         seed = int(torch.randint(2**62, (1,)))
-        engine = Engine(
-            self.model,
-            self.tokenizer,
-            self.max_context,
-            Sampler.of(T, top_k, top_p, reference_rule=True),
-            seed=seed,
-        )
+        engine = self._engine(Sampler.of(T, top_k, top_p, reference_rule=True), "exact", seed)
         names = ["df"] if len(frames) == 1 else [f"df_list[{i}]" for i in range(len(frames))]
         bars = [_reference_bars(frame, name) for frame, name in zip(frames, names, strict=True)]
         indices = [
@@ -116,15 +112,20 @@ def load(
     max_context: int | None = None,
     revision: str | None = None,
     tokenizer_revision: str | None = None,
+    backend: str = "auto",
+    precision: str = "float32",
     **options: Any,
 ) -> KronosPredictor:
     """A model ready to forecast: "nano" (embedded), "mini", "small", "base", a folder, or a Hub name.
 
     The tokenizer that belongs to it is found by itself; the revisions pin either on the Hub, and `options` go there
-    (cache_dir, token, local_files_only).
+    (cache_dir, token, local_files_only). `backend` and `precision` say how the networks run: docs/engine.md.
     """
+    check_backend(backend, precision)
     pair = load_pair(name, tokenizer=tokenizer, revision=revision, tokenizer_revision=tokenizer_revision, **options)
-    return KronosPredictor(pair.network, pair.tokenizer, device, max_context, name=pair.name)
+    return KronosPredictor(
+        pair.network, pair.tokenizer, device, max_context, name=pair.name, backend=backend, precision=precision
+    )
 
 
 def _reference_bars(df: pd.DataFrame, name: str) -> Array:

@@ -1,95 +1,106 @@
-"""What attention remembers while a forecast is written, one bar at a time.
+"""What attention remembers while forecasts are written, one bar at a time.
 
 Every sample path of a series begins with the same look-back. So a cache has two parts: `shared`, computed once for each
-of N series by the prefill, and `own`, which grows by a bar a step for each of N * S paths. Both are attended together
-and the shared part is never copied. The cache is an argument; the networks keep no state. Rows are ordered series
-first: row = series * S + path.
+of N series by the prefill, and `own`, which grows with each of N * S paths. Both are attended together and the shared
+part is never copied. Look-backs of different lengths end at the same place: shorter ones begin later, behind bars that
+are out of sight. The cache is an argument; the networks keep no state. Rows are ordered series first:
+row = series * S + path; the first rows of a cache can go on without the others.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """The sizes of one attention layer's cache."""
+
+    lengths: Sequence[int]  # of each series' look-back
+    paths: int
+    room: int  # for so many bars beyond the look-back
+
+    @property
+    def longest(self) -> int:
+        """The look-back that begins first."""
+        return max(self.lengths)
+
+    def hidden(self, device: torch.device) -> Tensor | None:
+        """(N, 1, 1, 1, T) true before a series begins, None where all begin together."""
+        if min(self.lengths) == self.longest:
+            return None
+        begins = torch.tensor([self.longest - length for length in self.lengths], device=device)
+        return (torch.arange(self.longest, device=device) < begins[:, None])[:, None, None, None]
 
 
 class LayerCache:
     """Keys and values of one attention layer."""
 
-    def __init__(self) -> None:
-        """Begin empty: the first `append` is the shared look-back, what follows `expand` belongs to the paths."""
-        self._shared: tuple[Tensor, Tensor] | None = None  # each (N, heads, T, head_dim)
-        self._own: tuple[Tensor, Tensor] | None = None  # each (N * S, heads, capacity, head_dim)
-        self._filled = 0
-        self._paths = 0
+    def __init__(self, shape: CacheShape, heads: int, width: int, like: Tensor, hidden: Tensor | None) -> None:
+        """Room for look-backs and paths, with heads of `width`, of the type and on the device of `like`."""
+        series, self._paths, self._hidden = len(shape.lengths), shape.paths, hidden
+        # what is out of sight is multiplied by a weight of zero, so it must be a number
+        empty = like.new_empty if hidden is None else like.new_zeros
+        self._shared = [empty(series, heads, shape.longest, width) for _ in range(2)]
+        self._own = [like.new_empty(series * shape.paths, heads, shape.room, width) for _ in range(2)]
 
-    def expand(self, paths: int, capacity: int) -> None:
-        """From here on every series has `paths` rows, each with room for `capacity` more bars."""
-        assert self._shared is not None, "expand before prefill"
-        keys = self._shared[0]
-        shape = (keys.shape[0] * paths, keys.shape[1], capacity, keys.shape[3])
-        self._own = (keys.new_empty(shape), keys.new_empty(shape))
-        self._paths = paths
+    def remember(self, first: int, keys: Tensor, values: Tensor) -> None:
+        """Keep the look-backs of the series from number `first` on: (n, heads, T, width), ending together."""
+        series, _, length, _ = keys.shape
+        for part, new in zip(self._shared, (keys, values), strict=True):
+            part[first : first + series, :, part.shape[2] - length :] = new
 
-    def append(self, keys: Tensor, values: Tensor) -> None:
-        """Remember new bars: (rows, heads, Q, head_dim)."""
-        if self._own is None:
-            assert self._shared is None, "a look-back is prefilled in one piece"
-            self._shared = (keys, values)
-            return
-        stop = self._filled + keys.shape[2]
-        self._own[0][:, :, self._filled : stop] = keys
-        self._own[1][:, :, self._filled : stop] = values
-        self._filled = stop
+    def append(self, filled: int, keys: Tensor, values: Tensor) -> None:
+        """Keep the newest bars of the first rows, which have `filled` bars already: (rows, heads, Q, width)."""
+        for part, new in zip(self._own, (keys, values), strict=True):
+            part[: len(new), :, filled : filled + new.shape[2]] = new
 
-    def attend(self, queries: Tensor, start: int = 0) -> Tensor:
-        """Attention of the newest Q bars' queries (rows, heads, Q, head_dim) over the bars from `start` on."""
-        assert self._shared is not None, "attend before prefill"
-        if self._own is None:
-            return F.scaled_dot_product_attention(queries, *self._shared, is_causal=queries.shape[2] > 1)
-        return self._attend_both(queries, start)
+    def attend(self, queries: Tensor, filled: int, start: int = 0) -> Tensor:
+        """Attention of the newest Q bars (rows, heads, Q, width), the last of the `filled` bars of each row.
 
-    def _attend_both(self, queries: Tensor, start: int) -> Tensor:
-        assert self._shared is not None
-        assert self._own is not None
+        Bars before `start`, counted from the longest look-back's first, are out of sight.
+        """
         rows, heads, length, width = queries.shape
         series, paths = rows // self._paths, self._paths
-        shared_keys, shared_values = (part[:, :, start:] for part in self._shared)  # empty once `start` is past it
-        first = max(start - self._shared[0].shape[2], 0)
-        own_keys, own_values = (part[:, :, first : self._filled] for part in self._own)
+        longest = self._shared[0].shape[2]
+        old_keys, old_values = (part[:series, :, start:] for part in self._shared)  # empty once `start` is past it
+        first = max(start - longest, 0)
+        own_keys, own_values = (part[:rows, :, first:filled] for part in self._own)
 
-        seen, grown = shared_keys.shape[2], own_keys.shape[2]
+        seen, grown = old_keys.shape[2], own_keys.shape[2]
         scaled = queries * width**-0.5
-        # (N, heads, S * Q, head_dim): the paths of a series are more queries to the same keys
+        # (N, heads, S * Q, width): the paths of a series are more queries to the same keys
         grouped = scaled.view(series, paths, heads, length, width).transpose(1, 2).reshape(series, heads, -1, width)
-        to_shared = (grouped @ shared_keys.transpose(-1, -2)).view(series, heads, paths, length, seen)
-        to_shared = to_shared.transpose(1, 2).reshape(rows, heads, length, seen)
-        to_own = scaled @ own_keys.transpose(-1, -2)  # (N * S, heads, Q, grown)
+        scores = queries.new_empty(rows, heads, length, seen + grown)
+        to_old = (grouped @ old_keys.transpose(-1, -2)).view(series, heads, paths, length, seen).transpose(1, 2)
+        if self._hidden is not None:
+            to_old = to_old.masked_fill(self._hidden[:series, ..., start:], float("-inf"))
+        scores[..., :seen] = to_old.reshape(rows, heads, length, seen)
+        scores[..., seen:] = scaled @ own_keys.transpose(-1, -2)
         if length > 1:
             ahead = torch.ones(length, grown, dtype=torch.bool, device=queries.device).triu(grown - length + 1)
-            to_own = to_own.masked_fill(ahead, float("-inf"))
+            scores[..., seen:].masked_fill_(ahead, float("-inf"))
 
-        weights = torch.cat([to_shared, to_own], dim=-1).softmax(dim=-1)
-        on_shared, on_own = weights[..., :seen], weights[..., seen:]
-        on_shared = on_shared.view(series, paths, heads, length, seen).transpose(1, 2)
-        from_shared = on_shared.reshape(series, heads, paths * length, seen) @ shared_values
-        from_shared = from_shared.view(series, heads, paths, length, width).transpose(1, 2)
-        merged: Tensor = from_shared.reshape(rows, heads, length, width) + on_own @ own_values
+        weights = scores.softmax(dim=-1)
+        on_old = weights[..., :seen].view(series, paths, heads, length, seen).transpose(1, 2)
+        from_old = on_old.reshape(series, heads, paths * length, seen) @ old_values
+        from_old = from_old.view(series, heads, paths, length, width).transpose(1, 2)
+        merged: Tensor = from_old.reshape(rows, heads, length, width) + weights[..., seen:] @ own_values
         return merged
 
 
 class Cache:
-    """The caches of every attention layer of a network, and how many bars they hold."""
+    """The caches of every attention layer of a network, and how many bars each row has beyond its look-back."""
 
-    def __init__(self, layers: int) -> None:
-        """An empty cache for a network with this many attention layers."""
-        self.layers = [LayerCache() for _ in range(layers)]
-        self.length = 0
-        self.start = 0  # the first bar still attended; moved on by the sliding overflow policy
+    def __init__(self, shape: CacheShape, layers: Sequence[tuple[int, int]], like: Tensor) -> None:
+        """A cache for layers of (heads, width of a head)."""
+        hidden = shape.hidden(like.device)
+        self.shape, self.filled, self.start = shape, 0, 0
+        self.layers = [LayerCache(shape, heads, width, like, hidden) for heads, width in layers]
 
-    def expand(self, paths: int, capacity: int) -> None:
-        """Branch every series into `paths` rows with room for `capacity` more bars each; copies nothing."""
-        for layer in self.layers:
-            layer.expand(paths, capacity)
-
-    def advance(self, bars: int) -> None:
-        """Count bars that every layer has appended."""
-        self.length += bars
+    @property
+    def length(self) -> int:
+        """The position of the next bar; look-backs end together, whatever their length."""
+        return self.shape.longest + self.filled

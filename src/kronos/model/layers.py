@@ -1,5 +1,7 @@
 """The blocks that both networks are built of: norm, rotary positions, causal attention, gated feed-forward.
 
+They read whole windows, for training and for the reference's calls; bars are written by the folded networks.
+
 Module and parameter names are the published state-dict keys; renaming an attribute here breaks every checkpoint.
 A `padding_mask` is true where a bar is padding, everywhere in this package.
 """
@@ -7,8 +9,6 @@ A `padding_mask` is true where a bar is padding, everywhere in this package.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from kronos.model.cache import Cache, LayerCache
 
 ROTARY_BASE = 10000.0
 
@@ -42,10 +42,15 @@ class Rotary(nn.Module):
 
     def at(self, start: int, length: int) -> Rotation:
         """Cosines and sines of positions start .. start + length - 1."""
-        positions = torch.arange(start, start + length, device=self.inv_freq.device, dtype=torch.float32)
-        angles = torch.outer(positions, self.inv_freq.float())
-        angles = torch.cat([angles, angles], dim=-1)  # (T, head_dim): first half rotates with second half
-        return angles.cos(), angles.sin()
+        return rotation_at(self.inv_freq, start, length)
+
+
+def rotation_at(frequencies: Tensor, start: int, length: int) -> Rotation:
+    """Cosines and sines (length, head_dim) of positions start .. start + length - 1."""
+    positions = torch.arange(start, start + length, device=frequencies.device, dtype=torch.float32)
+    angles = torch.outer(positions, frequencies.float())
+    angles = torch.cat([angles, angles], dim=-1)  # first half rotates with second half
+    return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
@@ -99,23 +104,13 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Causal self-attention over a window, or over a cache that holds the bars before."""
+    """Causal self-attention over a window."""
 
-    def forward(
-        self,
-        x: Tensor,
-        rotation: Rotation,
-        padding_mask: Tensor | None = None,
-        cache: LayerCache | None = None,
-        start: int = 0,
-    ) -> Tensor:
-        """Attend (B, T, width); with a cache, x holds the newest T bars and bars before `start` are out of sight."""
+    def forward(self, x: Tensor, rotation: Rotation, padding_mask: Tensor | None = None) -> Tensor:
+        """Attend (B, T, width)."""
         queries = rotate(self.split(self.q_proj(x)), rotation)
         keys, values = rotate(self.split(self.k_proj(x)), rotation), self.split(self.v_proj(x))
-        if cache is None:
-            return self.join(self.over_window(queries, keys, values, padding_mask))
-        cache.append(keys, values)
-        return self.join(cache.attend(queries, start))
+        return self.join(self.over_window(queries, keys, values, padding_mask))
 
 
 class FeedForward(nn.Module):
@@ -154,16 +149,9 @@ class Block(nn.Module):
         self.norm2 = RMSNorm(width)
         self.ffn = FeedForward(width, hidden, ffn_dropout_p)
 
-    def forward(
-        self,
-        x: Tensor,
-        rotation: Rotation,
-        padding_mask: Tensor | None = None,
-        cache: LayerCache | None = None,
-        start: int = 0,
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, padding_mask: Tensor | None = None) -> Tensor:
         """Transform (B, T, width)."""
-        x = x + self.self_attn(self.norm1(x), rotation, padding_mask, cache, start)
+        x = x + self.self_attn(self.norm1(x), rotation, padding_mask)
         out: Tensor = x + self.ffn(self.norm2(x))
         return out
 
@@ -171,14 +159,13 @@ class Block(nn.Module):
 class Blocks(nn.ModuleList):
     """A stack of blocks; they share one rotation, because their positions are the same."""
 
-    def run(self, x: Tensor, padding_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Transform (B, T, width); with a cache, x holds the newest bars and the caller counts them (`advance`)."""
+    def run(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Transform (B, T, width)."""
         if not len(self):
             return x
-        position, start = (cache.length, cache.start) if cache else (0, 0)
         first = self[0]
         assert isinstance(first, Block)
-        rotation = first.self_attn.rotary.at(position, x.shape[1])
-        for number, block in enumerate(self):
-            x = block(x, rotation, padding_mask, cache.layers[number] if cache else None, start)
+        rotation = first.self_attn.rotary.at(0, x.shape[1])
+        for block in self:
+            x = block(x, rotation, padding_mask)
         return x

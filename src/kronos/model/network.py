@@ -1,8 +1,8 @@
 """The network: a decoder-only transformer that writes the next bar's coarse token, then its fine token.
 
 It reads token pairs and the five time stamps of each bar. `forward` is training; `decode_s1` and `decode_s2` are the
-reference's two inference calls; `advance`, `s1_logits` and `s2_logits` do the same bar by bar over a `Cache`. It knows
-nothing of prices, frames, sampling or files.
+reference's two inference calls over whole windows. What writes bars one by one is `folded`. It knows nothing of prices,
+frames, sampling or files.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronos.errors import ConfigError
-from kronos.model.cache import Cache, LayerCache
 from kronos.model.checkpoint import Checkpoint
 from kronos.model.layers import Attention, Block, Blocks, RMSNorm, causal_mask, rotate
 from kronos.model.tokenizer import check_tokens
@@ -74,6 +73,11 @@ class TemporalEmbedding(nn.Module):
         parts = [getattr(self, f"{field}_embed")(column) for field, column in zip(STAMP_SIZES, columns, strict=True)]
         return torch.stack(parts).sum(0)
 
+    def tables(self) -> list[Tensor]:
+        """The tables' weights, in the order of a stamp's columns."""
+        named = [getattr(self, f"{field}_embed") for field in STAMP_SIZES]
+        return [table.emb.weight if isinstance(table, _FixedTable) else table.weight for table in named]
+
 
 class DependencyLayer(nn.Module):
     """Gives s2's logits their condition: the context, attended from the coarse token that was just chosen.
@@ -96,22 +100,6 @@ class DependencyLayer(nn.Module):
         keys = rotate(attn.split(attn.k_proj(context)), rotation)
         attended = attn.over_window(queries, keys, attn.split(attn.v_proj(context)), padding_mask)
         return self._merge(context, attended)
-
-    def remember(self, context: Tensor, form: SiblingForm, cache: LayerCache, position: int) -> None:
-        """Append the newest bars' context (rows, Q, d), the first of them at `position`."""
-        attn = self.cross_attn
-        keys = attn.split(attn.k_proj(context))
-        if form == "trained":
-            keys = rotate(keys, attn.rotary.at(position, context.shape[1]))
-        cache.append(keys, attn.split(attn.v_proj(context)))
-
-    def recall(self, context: Tensor, sibling: Tensor, form: SiblingForm, cache: Cache) -> Tensor:
-        """The newest bar alone: its context and sibling, both (rows, 1, d), over all that was remembered."""
-        attn = self.cross_attn
-        queries = attn.split(attn.q_proj(sibling))
-        if form == "trained":
-            queries = rotate(queries, attn.rotary.at(cache.length - 1, 1))
-        return self._merge(context, cache.layers[-1].attend(queries, cache.start))
 
     def last(self, context: Tensor, sibling: Tensor, form: SiblingForm, padding_mask: Tensor | None) -> Tensor:
         """The window's last bar without a cache: context (B, T, d), sibling (B, 1, d) -> (B, 1, d)."""
@@ -282,39 +270,12 @@ class Kronos(Checkpoint):
         logits: Tensor = self.head.proj_s2(fine)
         return logits
 
-    def new_cache(self) -> Cache:
-        """An empty cache for this network; the last of its layers is the dependency layer's."""
-        return Cache(len(self.transformer) + 1)
-
-    def advance(self, s1: Tensor, s2: Tensor, stamp: Tensor | None, cache: Cache) -> Tensor:
-        """Read bars (rows, Q) that follow those in the cache; the context (rows, 1, d) of the last of them.
-
-        The tokens are trusted, because looking at them would halt a device at every step.
-        """
-        context = self._context(s1, s2, stamp, None, cache)
-        self.dep_layer.remember(context, self.sibling_form, cache.layers[-1], cache.length)
-        cache.advance(s1.shape[1])
-        return context[:, -1:]
-
-    def s1_logits(self, context: Tensor) -> Tensor:
-        """Coarse logits (rows, vocabulary) from the last context (rows, 1, d)."""
-        logits: Tensor = self.head.proj_s1(context)[:, 0]
-        return logits
-
-    def s2_logits(self, context: Tensor, s1: Tensor, cache: Cache) -> Tensor:
-        """Fine logits (rows, vocabulary) from the last context (rows, 1, d) and the chosen coarse tokens (rows,)."""
-        sibling = self.embedding.emb_s1(s1[:, None])
-        logits: Tensor = self.head.proj_s2(self.dep_layer.recall(context, sibling, self.sibling_form, cache))[:, 0]
-        return logits
-
-    def _context(
-        self, s1: Tensor, s2: Tensor, stamp: Tensor | None, padding_mask: Tensor | None, cache: Cache | None = None
-    ) -> Tensor:
+    def _context(self, s1: Tensor, s2: Tensor, stamp: Tensor | None, padding_mask: Tensor | None) -> Tensor:
         hidden = self.embedding(s1, s2)
         if stamp is not None:
             hidden = hidden + self.time_emb(stamp)
         hidden = self.token_drop(hidden)
-        normed: Tensor = self.norm(self.transformer.run(hidden, padding_mask, cache))
+        normed: Tensor = self.norm(self.transformer.run(hidden, padding_mask))
         return normed
 
     def _check(self, tokens: Tensor, what: str) -> None:

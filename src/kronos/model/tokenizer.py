@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronos.errors import ConfigError, TokenError
-from kronos.model.cache import Cache
 from kronos.model.checkpoint import Checkpoint
 from kronos.model.layers import Block, Blocks
 
@@ -129,15 +128,6 @@ class KronosTokenizer(Checkpoint):
         """Normalised bars (B, T, d_in) of single-number tokens (B, T), or with `half` of a pair (s1, s2)."""
         return self._decode_from(self._embed_tokens(tokens, half))
 
-    def decode_next(self, s1: Tensor, s2: Tensor, cache: Cache) -> Tensor:
-        """Normalised bars of tokens (rows, Q) that follow the bars in the cache (`Cache(tokenizer.decode_layers)`)."""
-        return self._decode_from(self._embed_tokens((s1, s2), half=True), cache)
-
-    @property
-    def decode_layers(self) -> int:
-        """How many attention layers a decoding cache needs."""
-        return len(self.decoder)
-
     def _sphere(self, x: Tensor) -> Tensor:
         return F.normalize(self.quant_embed(self.encoder.run(self.embed(x))), dim=-1, eps=1e-12)
 
@@ -150,10 +140,8 @@ class KronosTokenizer(Checkpoint):
         embedded: Tensor = self.post_quant_embed(code)
         return embedded
 
-    def _decode_from(self, hidden: Tensor, cache: Cache | None = None) -> Tensor:
-        out: Tensor = self.head(self.decoder.run(hidden, cache=cache))
-        if cache:
-            cache.advance(hidden.shape[1])
+    def _decode_from(self, hidden: Tensor) -> Tensor:
+        out: Tensor = self.head(self.decoder.run(hidden))
         return out
 
 
