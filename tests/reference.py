@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from kronos.forecast.native import can_build
 from kronos.forecast.sampling import uniform_numbers
 from kronos.model import Kronos, KronosTokenizer
 
-BACKENDS = ["torch"]
+BACKENDS = ["torch", *(["native"] if can_build() else [])]
 """What runs the networks, of the backends that this machine has."""
 
 NO_DROPOUT = {"ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0}

@@ -1,0 +1,152 @@
+/* Matrix products y = x W' with weights that were packed once.
+ *
+ * A matrix (n outputs, k inputs) is packed into panels of PANEL outputs: for each input, PANEL neighbouring outputs lie
+ * together. A tile takes up to six rows of x through a panel and keeps its sums in registers. Weights may be held as
+ * float32, as bfloat16, or as int8 with a scale for each output; sums are always float32. The same tiles serve
+ * attention, whose keys and values are kept as panels too. */
+#ifndef KRONOS_MATMUL_H
+#define KRONOS_MATMUL_H
+
+#include "team.h"
+#include "vector.h"
+
+enum { FLOAT32, BFLOAT16, INT8 };
+enum { ROWS = 6 }; /* rows of a tile */
+
+typedef struct {
+    int n, k, type;
+    const void *weight;        /* panels */
+    const float *bias, *scale; /* (n padded to PANEL) each, or null */
+} linear;
+
+INLINE size_t type_bytes(int type) { return type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1; }
+
+INLINE vec load_weight(const char *p, size_t at, const int type) {
+    if (type == FLOAT32) return load((const float *)p + at);
+    if (type == BFLOAT16)
+        return (vec)(__builtin_convertvector(*(const loose_half *)((const uint16_t *)p + at), uvec) << 16);
+    return __builtin_convertvector(__builtin_convertvector(*(const loose_byte *)((const int8_t *)p + at), ivec), vec);
+}
+
+/* out (rows, panels * PANEL) = x (rows, k) times `panels` panels */
+INLINE void tile(const int rows, const int panels, const int type, const float *x, size_t x_stride, const char *w,
+                 size_t panel_bytes, int k, float *out, size_t out_stride) {
+    vec sums[ROWS][8];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < 2 * panels; c++) sums[r][c] = (vec){0};
+    for (int i = 0; i < k; i++) {
+        vec b[8];
+#pragma GCC unroll 8
+        for (int c = 0; c < 2 * panels; c++)
+            b[c] = load_weight(w + (c / 2) * panel_bytes, (size_t)i * PANEL + (c % 2) * LANES, type);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+            for (int c = 0; c < 2 * panels; c++) sums[r][c] += b[c] * x[r * x_stride + i];
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < 2 * panels; c++) store(out + r * out_stride + c * LANES, sums[r][c]);
+}
+
+typedef void (*tile_function)(const float *, size_t, const char *, size_t, int, float *, size_t);
+
+#define TILE(NAME, ROWS_, PANELS_, TYPE_)                                                                             \
+    static void NAME(const float *x, size_t xs, const char *w, size_t pb, int k, float *out, size_t os) {             \
+        tile(ROWS_, PANELS_, TYPE_, x, xs, w, pb, k, out, os);                                                        \
+    }
+#define TILES(SUFFIX, TYPE_)                                                                                          \
+    TILE(tile_1x4_##SUFFIX, 1, 4, TYPE_)                                                                              \
+    TILE(tile_2x2_##SUFFIX, 2, 2, TYPE_)                                                                              \
+    TILE(tile_1_##SUFFIX, 1, 1, TYPE_)                                                                                \
+    TILE(tile_2_##SUFFIX, 2, 1, TYPE_)                                                                                \
+    TILE(tile_3_##SUFFIX, 3, 1, TYPE_)                                                                                \
+    TILE(tile_4_##SUFFIX, 4, 1, TYPE_)                                                                                \
+    TILE(tile_5_##SUFFIX, 5, 1, TYPE_)                                                                                \
+    TILE(tile_6_##SUFFIX, 6, 1, TYPE_)
+#define ROW_TILES(S) {0, tile_1_##S, tile_2_##S, tile_3_##S, tile_4_##S, tile_5_##S, tile_6_##S}
+/* one row alone takes four panels at once, two take two: fewer sums would wait for each other */
+#define WIDE_TILES(S) {0, tile_1x4_##S, tile_2x2_##S}
+
+TILES(f, FLOAT32)
+TILES(h, BFLOAT16)
+TILES(b, INT8)
+static const tile_function TILE_OF[3][ROWS + 1] = {ROW_TILES(f), ROW_TILES(h), ROW_TILES(b)};
+static const tile_function WIDE_TILE_OF[3][3] = {WIDE_TILES(f), WIDE_TILES(h), WIDE_TILES(b)};
+
+/* how many of the rows left the next tile takes: all sixes but for the end, which is split evenly */
+INLINE int next_rows(int left) {
+    if (left <= ROWS) return left;
+    return left < 2 * ROWS ? (left + 1) / 2 : ROWS;
+}
+
+enum { SET, ADD, GATE };
+
+INLINE vec scaled(const linear *l, int column, vec v) {
+    if (l->scale) v *= load(l->scale + column);
+    if (l->bias) v += load(l->bias + column);
+    return v;
+}
+
+/* sums (rows, panels * PANEL) of the panels from column `column` on go where they belong */
+static void finish(const linear *l, int how, const float *sums, int rows, int panels, int column, float *y,
+                   size_t y_stride) {
+    size_t stride = (size_t)panels * PANEL;
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) {
+            if (how == GATE && p % 2) continue;
+            int at = column + p * PANEL, to = how == GATE ? at / 2 : at;
+            int n = how == GATE ? (int)y_stride : l->n; /* a gate's panels come in pairs, its outputs do not */
+            float ready[PANEL], *target = y + r * y_stride + to;
+            for (int c = 0; c < PANEL; c += LANES) {
+                vec v = scaled(l, at + c, load(sums + r * stride + p * PANEL + c));
+                if (how == GATE)
+                    v = silu_of(v) * scaled(l, at + PANEL + c, load(sums + r * stride + (p + 1) * PANEL + c));
+                store(ready + c, v);
+            }
+            int width = n - to < PANEL ? n - to : PANEL;
+            if (width == PANEL) {
+                for (int c = 0; c < PANEL; c += LANES)
+                    store(target + c, how == ADD ? load(target + c) + load(ready + c) : load(ready + c));
+            } else {
+                for (int c = 0; c < width; c++) target[c] = how == ADD ? target[c] + ready[c] : ready[c];
+            }
+        }
+}
+
+/* This thread's share of y (m, n) = x (m, k) W', of y += x W', or of y (m, n / 2) = silu(x W1') * (x W3') where the
+ * panels of W1 and W3 alternate. */
+static void matmul(team who, const linear *l, const float *x, size_t x_stride, int m, float *y, size_t y_stride,
+                   int how) {
+    enum { BLOCK = 96 }; /* rows whose inputs stay in the second cache while the panels pass by */
+    int panels = round_up(l->n, PANEL) / PANEL;
+    int unit = m == 1 ? 4 : m == 2 || how == GATE ? 2 : 1;
+    int first, stop;
+    share((panels + unit - 1) / unit, who, &first, &stop);
+    size_t bytes = (size_t)l->k * PANEL * type_bytes(l->type);
+    float sums[ROWS * 4 * PANEL];
+    for (int block = 0; block < m; block += BLOCK) {
+        int end = block + BLOCK < m ? block + BLOCK : m;
+        for (int u = first; u < stop; u++) {
+            int panel = u * unit, count = panels - panel < unit ? panels - panel : unit;
+            const char *w = (const char *)l->weight + panel * bytes;
+            for (int r = block, rows; r < end; r += rows) {
+                rows = next_rows(end - r);
+                const float *from = x + r * x_stride;
+                if (count == unit && ((m == 1 && unit == 4) || (m == 2 && unit == 2))) {
+                    WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, (size_t)count * PANEL);
+                } else {
+                    for (int p = 0; p < count; p++)
+                        TILE_OF[l->type][rows](from, x_stride, w + p * bytes, bytes, l->k, sums + p * PANEL,
+                                               (size_t)count * PANEL);
+                }
+                finish(l, how, sums, rows, count, panel * PANEL, y + r * y_stride, y_stride);
+            }
+        }
+    }
+}
+
+#endif
