@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 MUST_RUN_WITHOUT = {"bars": "torch", "model": "pandas", "data": "torch", "trade": "torch", "evaluate": "torch"}
-FLOOR = {"errors", "config", "extras", "writing"}
+FLOOR = {"errors", "config", "extras", "writing", "compiling"}
 
 
 def modules(root: Path) -> dict[str, Path]:

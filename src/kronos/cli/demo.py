@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from kronos.cli.forecast import sampling_options
+from kronos.cli.forecast import make_ready, sampling_options
 
 _HISTORY = 400
 _HORIZON = 24
@@ -14,11 +14,12 @@ _HORIZON = 24
 @click.command()
 @sampling_options
 @click.option("--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to write.")
-def demo(samples: int, model: str, seed: int, device: str | None, out: Path) -> None:
+def demo(samples: int, model: str, seed: int, device: str | None, backend: str, precision: str, out: Path) -> None:
     """Forecast 24 hours of a simulated market with the embedded model.
 
     Writes sample.csv, forecast.csv and forecast.png, and shows what really came beside the forecast.
     """
+    make_ready(backend, device)
     from kronos.cli.output import check_folder, publish
     from kronos.forecast import load
     from kronos.synth import sample_bars
@@ -28,7 +29,7 @@ def demo(samples: int, model: str, seed: int, device: str | None, out: Path) -> 
     bars = sample_bars("crypto", rows=_HISTORY + _HORIZON)
     known, truth = bars.iloc[:_HISTORY], bars.iloc[_HISTORY:]
     known.attrs["name"] = "simulated market"
-    result = load(model, device=device).forecast(
+    result = load(model, device=device, backend=backend, precision=precision).forecast(
         known, _HORIZON, samples=samples, seed=seed, progress=sys.stderr.isatty()
     )
     out.mkdir(parents=True, exist_ok=True)

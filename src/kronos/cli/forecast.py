@@ -19,9 +19,26 @@ def sampling_options(command: Any) -> Any:
         ),
         click.option("--seed", default=0, show_default=True, help="Same seed, same forecast."),
         click.option("--device", default=None, help="cpu, cuda, mps; by default the best there is."),
+        click.option(
+            "--backend", default="auto", show_default=True, help="What runs the networks: auto, native, torch, onnx."
+        ),
+        click.option(
+            "--precision",
+            default="float32",
+            show_default=True,
+            help="What their weights are held in: float32, bfloat16, int8.",
+        ),
     ):
         command = option(command)
     return command
+
+
+def make_ready(backend: str, device: str | None) -> None:
+    """Begin to build the C library, where it will be needed and is not there, while torch and the data load."""
+    from kronos import compiling
+
+    if backend in ("auto", "native") and device in (None, "cpu") and compiling.can_build():
+        compiling.Build.of(Path(compiling.__file__).parent / "forecast" / "native")
 
 
 @click.command()
@@ -56,6 +73,8 @@ def forecast(
     model: str,
     seed: int,
     device: str | None,
+    backend: str,
+    precision: str,
     out: Path,
     truth: bool,
     lookback: int | None,
@@ -72,6 +91,7 @@ def forecast(
 
     Columns open, high, low, close and a time are found under their usual names; volume and amount are optional.
     """
+    make_ready(backend, device)
     import pandas as pd
 
     from kronos.bars import infer_timeframe
@@ -91,7 +111,8 @@ def forecast(
         known, held_back = bars.iloc[:-horizon], bars.iloc[-horizon:]
     timeframe = infer_timeframe(pd.DatetimeIndex(bars.index))
     known.attrs["name"] = file.stem.removesuffix(f"_{timeframe}")  # the chart and the table say it anyway
-    result = load(model, tokenizer=tokenizer, device=device, revision=revision).forecast(
+    chosen = load(model, tokenizer=tokenizer, device=device, revision=revision, backend=backend, precision=precision)
+    result = chosen.forecast(
         known,
         horizon,
         samples=samples,

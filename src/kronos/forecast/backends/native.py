@@ -14,7 +14,8 @@ from kronos.errors import ConfigError
 from kronos.forecast.backends.eager import CPU_BUDGET
 from kronos.forecast.backends.protocol import Lookback
 from kronos.forecast.native import library as c
-from kronos.forecast.native.packed import Memory, PackedNetwork, PackedTokenizer
+from kronos.forecast.native.memory import Pool, padded
+from kronos.forecast.native.packed import Memory, Packed, PackedNetwork, PackedTokenizer
 from kronos.forecast.sampling import Sampler
 from kronos.model import FoldedKronos, FoldedTokenizer, Kronos, KronosTokenizer
 
@@ -35,15 +36,16 @@ class NativeBackend:
         self.device = next(network.parameters()).device
         if self.device.type != "cpu":
             raise ConfigError(f'the backend "native" computes on a CPU, not on {self.device}; choose backend="torch"')
-        self._network = PackedNetwork(FoldedKronos(network, precision), precision)
-        self._tokenizer = PackedTokenizer(FoldedTokenizer(tokenizer, precision), precision)
+        pool = Pool()
+        self._network = PackedNetwork(FoldedKronos(network, precision), precision, pool)
+        self._tokenizer = PackedTokenizer(FoldedTokenizer(tokenizer, precision), precision, pool)
 
     def encode(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Tokens of normalised look-backs of any lengths."""
         packed, threads = self._tokenizer, torch.get_num_threads()
         longest = max(len(x) for x in inputs)
         packed.reach(longest)
-        one_layer = Layers(packed.encoder_layers[:1], packed.panel, [0], 1, 0, longest)
+        one_layer = Layers(packed, packed.encoder_layers[:1], [0], 1, 0, longest)
         same = one_layer.repeated(len(packed.encoder_layers))
         memory = Memory(packed, packed.encoder_layers, longest, one_layer.rooms, threads)
         signs, found = torch.empty(longest * packed.bits), []
@@ -76,7 +78,7 @@ class NativeBackend:
         longest = max(len(old) for old, _ in before)
         packed.reach(longest + count)
         bars = torch.empty(series, paths, count, packed.inputs)
-        layers = Layers(packed.decoder_layers, packed.panel, [longest], together, longest, count)
+        layers = Layers(packed, packed.decoder_layers, [longest], together, longest, count)
         most = max(together * count, longest)
         memory = Memory(packed, packed.decoder_layers, most, layers.rooms, threads)
         codes = torch.empty(most * packed.bits)
@@ -111,21 +113,29 @@ class Layers:
     """The caches of a network's layers, and the struct that points at them."""
 
     def __init__(
-        self, layers: Sequence[tuple[int, int]], panel: int, lengths: Sequence[int], paths: int, shared: int, own: int
+        self,
+        packed: Packed,
+        layers: Sequence[tuple[int, int]],
+        lengths: Sequence[int],
+        paths: int,
+        shared: int,
+        own: int,
     ) -> None:
         """Room for `shared` bars of every series' look-back and `own` bars of every path."""
-        self._layers, self._panel = layers, panel
+        self._panel = panel = packed.panel
         self.rooms = (-(-shared // panel) * panel, -(-own // panel) * panel)
         self.lengths = torch.tensor(lengths, dtype=torch.int32)
-        self._counts = (len(lengths), len(lengths) * paths)
-        self._held: list[list[Tensor]] = [
+        counts = (len(lengths), len(lengths) * paths)
+        sizes = [
             [
-                torch.empty(count * heads * room * each)
-                for count, room in zip(self._counts, self.rooms, strict=True)
+                count * heads * room * each
+                for count, room in zip(counts, self.rooms, strict=True)
                 for each in (width, -(-width // panel) * panel)
             ]
             for heads, width in layers
         ]
+        arena = packed.pool.lend(sum(padded(size) for layer in sizes for size in layer), self)
+        self._held = [[arena.take(size) for size in layer] for layer in sizes]
         self._structs = (c.LayerCache * max(len(layers), 1))()
         for struct, (heads, width), held in zip(self._structs, layers, self._held, strict=False):
             struct.heads, struct.width = heads, width
@@ -172,7 +182,7 @@ class NativeWriter:
         longest, rows = max(lengths), len(lookbacks) * paths
         self._packed, self._paths, self._threads = packed, paths, torch.get_num_threads()
         packed.reach(longest + room + 1)
-        self._layers = Layers(packed.layers, packed.panel, lengths, paths, longest, room)
+        self._layers = Layers(packed, packed.layers, lengths, paths, longest, room)
         self._vocabulary = max(packed.s1_size, packed.s2_size)
         self._memory = self._room_for(max(longest, rows))
         self._contexts = torch.empty(len(lookbacks), packed.width)

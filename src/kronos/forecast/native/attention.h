@@ -29,9 +29,14 @@ INLINE size_t key_size(const layer_cache *l, int room) { return (size_t)room * l
 INLINE size_t value_size(const layer_cache *l, int room) { return (size_t)room * round_up(l->width, PANEL); }
 
 /* turn by an angle: first half with second half; `scale` is put on top */
-INLINE void turn(float *x, int width, const float *cosines, const float *sines, float scale) {
-    int half = width / 2;
-    for (int i = 0; i < half; i++) {
+static void turn(float *x, int width, const float *cosines, const float *sines, float scale) {
+    int half = width / 2, i = 0;
+    for (; i + LANES <= half; i += LANES) {
+        vec a = load(x + i), b = load(x + i + half), c = load(cosines + i) * scale, s = load(sines + i) * scale;
+        store(x + i, a * c - b * s);
+        store(x + i + half, b * c + a * s);
+    }
+    for (; i < half; i++) {
         float a = x[i], b = x[i + half];
         x[i] = (a * cosines[i] - b * sines[i]) * scale;
         x[i + half] = (b * cosines[i] + a * sines[i]) * scale;
@@ -137,8 +142,12 @@ static void attend(int rows, const float *queries, size_t query_stride, int widt
         for (int r = 0; r < rows; r++)
             gather(own + r, 1, scores + (size_t)r * room + seen, room, width, sums + r * padded, padded);
     }
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < width; i++) out[r * out_stride + i] = sums[r * padded + i] / total[r];
+    for (int r = 0; r < rows; r++) {
+        float part_of = 1.0f / total[r], *to = out + r * out_stride;
+        int i = 0;
+        for (; i + LANES <= width; i += LANES) store(to + i, load(sums + r * padded + i) * part_of);
+        for (; i < width; i++) to[i] = sums[r * padded + i] * part_of;
+    }
 }
 
 #endif

@@ -34,7 +34,9 @@ static void norm_row(const float *x, int width, float eps, const float *weight, 
     for (; i + LANES <= width; i += LANES) sum += load(x + i) * load(x + i);
     for (; i < width; i++) squares += x[i] * x[i];
     float factor = 1.0f / sqrtf((squares + sum_of(sum)) / width + eps);
-    for (i = 0; i < width; i++) out[i] = weight ? x[i] * factor * weight[i] : x[i] * factor;
+    for (i = 0; i + LANES <= width; i += LANES)
+        store(out + i, weight ? load(x + i) * factor * load(weight + i) : load(x + i) * factor);
+    for (; i < width; i++) out[i] = weight ? x[i] * factor * weight[i] : x[i] * factor;
 }
 
 /* Root-mean-square norms of (m, width), where everybody may read them afterwards. */

@@ -47,7 +47,9 @@ EXPORT size_t kronos_scratch(int width, int head_width, int shared_room, int own
 }
 
 static void add_rows(float *to, const float *a, const float *b, const float *c, int width) {
-    for (int i = 0; i < width; i++) to[i] = a[i] + b[i] + c[i];
+    int i = 0;
+    for (; i + LANES <= width; i += LANES) store(to + i, load(a + i) + load(b + i) + load(c + i));
+    for (; i < width; i++) to[i] = a[i] + b[i] + c[i];
 }
 
 /* (rows * count, d) inputs of bars: what their tokens and their times stand for. Times belong to series. */

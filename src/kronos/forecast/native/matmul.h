@@ -36,8 +36,12 @@ INLINE void tile(const int rows, const int panels, const int type, const float *
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < 2 * panels; c++) sums[r][c] = (vec){0};
+    /* several tiles of rows take one panel each: the first finds it in far memory unless it was sent for */
+    const char *next = w + panel_bytes;
+    size_t line = PANEL * (type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1);
     for (int i = 0; i < k; i++) {
         vec b[8];
+        if (panels == 1 && rows > 1) __builtin_prefetch(next + i * line);
 #pragma GCC unroll 8
         for (int c = 0; c < 2 * panels; c++)
             b[c] = load_weight(w + (c / 2) * panel_bytes, (size_t)i * PANEL + (c % 2) * LANES, type);
@@ -91,29 +95,33 @@ INLINE vec scaled(const linear *l, int column, vec v) {
     return v;
 }
 
-/* sums (rows, panels * PANEL) of the panels from column `column` on go where they belong */
-static void finish(const linear *l, int how, const float *sums, int rows, int panels, int column, float *y,
+/* PANEL ready outputs, or the first of them, go to their place */
+INLINE void put(float *to, const float *ready, int width, int how) {
+    if (width >= PANEL) {
+        for (int c = 0; c < PANEL; c += LANES)
+            store(to + c, how == ADD ? load(to + c) + load(ready + c) : load(ready + c));
+    } else {
+        for (int c = 0; c < width; c++) to[c] = how == ADD ? to[c] + ready[c] : ready[c];
+    }
+}
+
+/* sums (rows, panels * PANEL) of the panels from column `column` on get their scale and bias and go where they belong */
+static void finish(const linear *l, int how, float *sums, int rows, int panels, int column, float *y,
                    size_t y_stride) {
     size_t stride = (size_t)panels * PANEL;
+    int step = how == GATE ? 2 : 1; /* a gate's panels come in pairs, its outputs do not */
+    int n = how == GATE ? (int)y_stride : l->n;
     for (int r = 0; r < rows; r++)
-        for (int p = 0; p < panels; p++) {
-            if (how == GATE && p % 2) continue;
-            int at = column + p * PANEL, to = how == GATE ? at / 2 : at;
-            int n = how == GATE ? (int)y_stride : l->n; /* a gate's panels come in pairs, its outputs do not */
-            float ready[PANEL], *target = y + r * y_stride + to;
-            for (int c = 0; c < PANEL; c += LANES) {
-                vec v = scaled(l, at + c, load(sums + r * stride + p * PANEL + c));
-                if (how == GATE)
-                    v = silu_of(v) * scaled(l, at + PANEL + c, load(sums + r * stride + (p + 1) * PANEL + c));
-                store(ready + c, v);
-            }
-            int width = n - to < PANEL ? n - to : PANEL;
-            if (width == PANEL) {
-                for (int c = 0; c < PANEL; c += LANES)
-                    store(target + c, how == ADD ? load(target + c) + load(ready + c) : load(ready + c));
-            } else {
-                for (int c = 0; c < width; c++) target[c] = how == ADD ? target[c] + ready[c] : ready[c];
-            }
+        for (int p = 0; p < panels; p += step) {
+            int at = column + p * PANEL, to = at / step;
+            float *ready = sums + r * stride + p * PANEL;
+            if (l->scale || l->bias || how == GATE)
+                for (int c = 0; c < PANEL; c += LANES) {
+                    vec v = scaled(l, at + c, load(ready + c));
+                    if (how == GATE) v = silu_of(v) * scaled(l, at + PANEL + c, load(ready + PANEL + c));
+                    store(ready + c, v);
+                }
+            put(y + r * y_stride + to, ready, n - to, how);
         }
 }
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kronos.forecast.native import library as c
+from kronos.forecast.native.memory import Pool, padded
 from kronos.model import FoldedKronos, FoldedTokenizer
 from kronos.model.folded import FoldedBlocks, Linear, int8_scale
 from kronos.model.layers import rotation_at
@@ -22,9 +23,9 @@ _TYPES = {"float32": (0, torch.float32), "bfloat16": (1, torch.uint16), "int8": 
 class Packed:
     """What the structs of both networks have in common: the panels, and the angles of all positions so far."""
 
-    def __init__(self) -> None:
-        """Nothing packed yet."""
-        self.library = c.load_library()
+    def __init__(self, pool: Pool) -> None:
+        """Nothing packed yet; working memory comes from the pool."""
+        self.library, self.pool = c.load_library(), pool
         self.panel: int = self.library.kronos_panel()
         self.held: list[Any] = []
         self._turning: list[tuple[Any, str, str, Tensor]] = []
@@ -96,9 +97,9 @@ class Packed:
 class PackedNetwork(Packed):
     """The predictor network's struct."""
 
-    def __init__(self, folded: FoldedKronos, precision: str) -> None:
+    def __init__(self, folded: FoldedKronos, precision: str, pool: Pool) -> None:
         """Pack the weights."""
-        super().__init__()
+        super().__init__(pool)
         width, blocks = folded.width, folded.transformer
         self.width, self.layers = width, folded.cache_layers()
         self.hidden = blocks.blocks[0].down.weight.shape[1] if blocks.blocks else width
@@ -124,9 +125,9 @@ class PackedNetwork(Packed):
 class PackedTokenizer(Packed):
     """The tokenizer's struct."""
 
-    def __init__(self, folded: FoldedTokenizer, precision: str) -> None:
+    def __init__(self, folded: FoldedTokenizer, precision: str, pool: Pool) -> None:
         """Pack the weights; the encoder's stay exact."""
-        super().__init__()
+        super().__init__(pool)
         self.width, self.bits = folded.width, folded.s1_bits + folded.s2_bits
         self.inputs = len(folded.head.weight)
         self.encoder_layers, self.decoder_layers = folded.encoder.cache_layers(self.width), folded.cache_layers()
@@ -165,6 +166,8 @@ class Memory:
         scratch = packed.library.kronos_scratch(width, head, *rooms, vocabulary)
         scratch = -(-scratch // 64) * 64
         self.bars = bars
-        self._held = [torch.empty(size) for size in (*sizes, scratch * threads)]
+        sizes.append(scratch * threads)
+        arena = packed.pool.lend(sum(map(padded, sizes)), self)
+        self._held = [arena.take(size) for size in sizes]
         self.struct = c.Work(*(part.data_ptr() for part in self._held), scratch)
         self.address = ctypes.addressof(self.struct)
