@@ -5,6 +5,7 @@ float64; the network is written a second time from its specification, from the w
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,27 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kronos.forecast.native import can_build
+from kronos.compiling import can_build
+from kronos.forecast.backends import Backend, make_backend
+from kronos.forecast.backends.eager import EagerBackend
 from kronos.forecast.sampling import uniform_numbers
 from kronos.model import Kronos, KronosTokenizer
 
-BACKENDS = ["torch", *(["native"] if can_build() else [])]
-"""What runs the networks, of the backends that this machine has."""
+BACKENDS = [
+    "torch",
+    "replayed",
+    *(["native"] if can_build() else []),
+    *(["onnx"] if find_spec("onnxruntime") else []),
+]
+"""What runs the networks here; "replayed" is torch with the step of an accelerator."""
+
+
+def backend_of(name: str, network: Kronos, tokenizer: KronosTokenizer, precision: str = "float32") -> Backend:
+    """A backend by its name here."""
+    if name == "replayed":
+        return EagerBackend(network, tokenizer, precision, replays=True)
+    return make_backend(name, network, tokenizer, precision)
+
 
 NO_DROPOUT = {"ffn_dropout_p": 0.0, "attn_dropout_p": 0.0, "resid_dropout_p": 0.0}
 TRAINED = {"sibling_form": "trained", "stamp_of": "next", "clock": "utc"}

@@ -16,6 +16,7 @@ from kronos.model import Cache, CacheShape, FoldedKronos, FoldedTokenizer, Krono
 from reference import (
     BACKENDS,
     TRAINED,
+    backend_of,
     banded_context,
     banded_fine,
     random_stamps,
@@ -47,7 +48,7 @@ def alike(rng: np.random.Generator, series: int, length: int, horizon: int) -> l
 
 
 def engine(network: Kronos, max_context: int, sampler: Sampler, *rest: Any, backend: str = "torch") -> Engine:
-    return Engine(network, make_backend(backend, network, tiny_tokenizer()), max_context, sampler, *rest)
+    return Engine(network, backend_of(backend, network, tiny_tokenizer()), max_context, sampler, *rest)
 
 
 def compare(
@@ -62,7 +63,7 @@ def compare(
 ) -> None:
     """Tokens equal, bars within 1e-4, all series written together against one at a time."""
     runner = Engine(
-        network, make_backend(backend, network, tokenizer), max_context, Sampler(**sampling), overflow, seed=3
+        network, backend_of(backend, network, tokenizer), max_context, Sampler(**sampling), overflow, seed=3
     )
     tokens, bars = runner.generate(prompts, range(paths)), runner.run(prompts, paths)
     slide = overflow == "slide"
@@ -286,7 +287,7 @@ def test_encoding_and_decoding_look_backs_of_all_lengths(
 ) -> None:
     monkeypatch.setattr("kronos.forecast.backends.eager._BARS_TOGETHER", {"cpu": bars_together})
     tokenizer, rng = tiny_tokenizer(layers=3), np.random.default_rng(0)
-    runner = make_backend(backend, tiny_network(), tokenizer)
+    runner = backend_of(backend, tiny_network(), tokenizer)
     inputs = [torch.from_numpy(rng.normal(size=(n, 6))).float() for n in (7, 7, 7, 3, 9, 9, 1)]
     tokens = runner.encode(inputs)
     for x, (s1, s2) in zip(inputs, tokens, strict=True):

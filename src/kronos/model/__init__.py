@@ -1,6 +1,6 @@
 """The network: tensors in, tensors out; weights and their names. It runs without pandas."""
 
-from kronos.model.cache import Cache, CacheShape
+from kronos.model.cache import Cache, CacheShape, Place
 from kronos.model.folded import PRECISIONS, FoldedKronos, FoldedTokenizer, Precision, version_of
 from kronos.model.network import Kronos
 from kronos.model.tokenizer import KronosTokenizer
@@ -16,6 +16,7 @@ __all__ = [
     "Kronos",
     "KronosTokenizer",
     "Pair",
+    "Place",
     "Precision",
     "ZooEntry",
     "check_pair",

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronos.errors import ConfigError
-from kronos.model.cache import Cache, LayerCache
+from kronos.model.cache import Cache, LayerCache, Place
 from kronos.model.layers import Block, Blocks, Rotation, rotate, rotation_at
 from kronos.model.network import DEPENDENCY_HEADS, Kronos
 from kronos.model.tokenizer import KronosTokenizer, bits_to_tokens
@@ -115,11 +115,11 @@ class FoldedBlock:
         _, keys, values = self.split(x)
         cache.remember(first, rotate(keys, rotation), values)
 
-    def follow(self, x: Tensor, rotation: Rotation, cache: LayerCache, filled: int, start: int) -> Tensor:
-        """The newest bars (rows, Q, width) behind `filled` others of their paths."""
+    def follow(self, x: Tensor, rotation: Rotation, cache: LayerCache, place: Place) -> Tensor:
+        """The newest bars (rows, Q, width)."""
         queries, keys, values = self.split(x)
-        cache.append(filled, rotate(keys, rotation), values)
-        return self.finish(x, cache.attend(rotate(queries, rotation), filled + x.shape[1], start))
+        cache.append(place, rotate(keys, rotation), values)
+        return self.finish(x, cache.attend(rotate(queries, rotation), place))
 
 
 class FoldedBlocks:
@@ -155,13 +155,10 @@ class FoldedBlocks:
                 x = block.read(x, rotation, layer, first)
         return x
 
-    def follow(self, x: Tensor, cache: Cache) -> Tensor:
+    def follow(self, x: Tensor, cache: Cache, place: Place, rotation: Rotation) -> Tensor:
         """The newest bars (rows, Q, width) of the first rows; the caller counts them."""
-        if not self.blocks:
-            return x
-        rotation = self.rotation(cache.length, x.shape[1])
-        for number, block in enumerate(self.blocks):
-            x = block.follow(x, rotation, cache.layers[number], cache.filled, cache.start)
+        for block, layer in zip(self.blocks, cache.layers, strict=False):
+            x = block.follow(x, rotation, layer, place)
         return x
 
 
@@ -208,16 +205,29 @@ class FoldedKronos:
         """Look-backs (n, T) of the series from number `first` on; the context (n, 1, d) of their last bars."""
         x = self.transformer.read(self._input(s1, s2, self.times(stamps)), cache, first)
         context = self._normed(x)
-        keys, values = self._dep_keys(context, cache.shape.longest - s1.shape[1])
+        keys, values = self._dep_keys(context, self.turns(cache.shape.longest - s1.shape[1], s1.shape[1])[1])
         cache.layers[-1].remember(first, keys, values)
         return context[:, -1:]
 
+    def turns(self, start: int, length: int) -> tuple[Rotation, Rotation]:
+        """Rotary angles of positions start .. start + length - 1, of the blocks and of the dependency layer."""
+        cos, sin = rotation_at(self.dep_frequencies, start, length)
+        return self.transformer.rotation(start, length), (cos.to(self.dtype), sin.to(self.dtype))
+
     def follow(self, s1: Tensor, s2: Tensor, times: Tensor, cache: Cache) -> Tensor:
         """The newest bars (rows, Q) with their `times` (rows, Q, d); the context (rows, 1, d) of the last of them."""
-        context = self._normed(self.transformer.follow(self._input(s1, s2, times), cache))
-        keys, values = self._dep_keys(context, cache.length)
-        cache.layers[-1].append(cache.filled, keys, values)
+        context = self.follow_at(s1, s2, times, cache, cache.place, self.turns(cache.length, s1.shape[1]))
         cache.filled += s1.shape[1]
+        return context
+
+    def follow_at(
+        self, s1: Tensor, s2: Tensor, times: Tensor, cache: Cache, place: Place, turns: tuple[Rotation, Rotation]
+    ) -> Tensor:
+        """`follow` at a place and with angles that the caller knows; it does not count the bars."""
+        x = self._input(s1, s2, times)
+        context = self._normed(self.transformer.follow(x, cache, place, turns[0]))
+        keys, values = self._dep_keys(context, turns[1])
+        cache.layers[-1].append(place, keys, values)
         return context[:, -1:]
 
     def s1_logits(self, context: Tensor) -> Tensor:
@@ -226,11 +236,17 @@ class FoldedKronos:
 
     def s2_logits(self, context: Tensor, s1: Tensor, cache: Cache) -> Tensor:
         """Fine logits (rows, vocabulary) given the chosen coarse tokens (rows,)."""
-        rows = len(s1)
-        queries = self.query_table[s1].view(rows, DEPENDENCY_HEADS, 1, -1)
+        newest = Place(cache.filled - 1, cache.start)
+        return self.s2_logits_at(context, s1, cache, newest, self.turns(cache.length - 1, 1))
+
+    def s2_logits_at(
+        self, context: Tensor, s1: Tensor, cache: Cache, place: Place, turns: tuple[Rotation, Rotation]
+    ) -> Tensor:
+        """`s2_logits` at the newest bar's place."""
+        queries = self.query_table[s1].view(len(s1), DEPENDENCY_HEADS, 1, -1)
         if self.form == "trained":
-            queries = rotate(queries, self._dep_rotation(cache.length - 1, 1))
-        attended = cache.layers[-1].attend(queries, cache.filled, cache.start).transpose(1, 2).flatten(2)
+            queries = rotate(queries, turns[1])
+        attended = cache.layers[-1].attend(queries, place).transpose(1, 2).flatten(2)
         merged = F.rms_norm(context + self.dep_out(attended), (self.width,), self.dep_norm, self.eps)
         return self.head_s2(merged[:, 0]).float()
 
@@ -240,16 +256,10 @@ class FoldedKronos:
     def _normed(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, (self.width,), self.norm, self.eps)
 
-    def _dep_keys(self, context: Tensor, position: int) -> tuple[Tensor, Tensor]:
+    def _dep_keys(self, context: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         rows, length, _ = context.shape
         keys, values = self.dep_kv(context).view(rows, length, 2 * DEPENDENCY_HEADS, -1).transpose(1, 2).chunk(2, dim=1)
-        if self.form == "trained":
-            keys = rotate(keys, self._dep_rotation(position, length))
-        return keys, values
-
-    def _dep_rotation(self, start: int, length: int) -> Rotation:
-        cos, sin = rotation_at(self.dep_frequencies, start, length)
-        return cos.to(self.dtype), sin.to(self.dtype)
+        return rotate(keys, rotation) if self.form == "trained" else keys, values
 
 
 class FoldedTokenizer:
@@ -284,7 +294,8 @@ class FoldedTokenizer:
 
     def follow(self, s1: Tensor, s2: Tensor, cache: Cache) -> Tensor:
         """Normalised bars (rows, Q, d_in) of tokens (rows, Q)."""
-        bars: Tensor = self.head(self.decoder.follow(self._codes(s1, s2), cache)).float()
+        rotation = self.decoder.rotation(cache.length, s1.shape[1])
+        bars: Tensor = self.head(self.decoder.follow(self._codes(s1, s2), cache, cache.place, rotation)).float()
         cache.filled += s1.shape[1]
         return bars
 

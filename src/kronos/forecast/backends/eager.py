@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kronos.forecast.backends.protocol import Lookback
-from kronos.forecast.sampling import Sampler
+from kronos.forecast.backends.writers import EagerWriter, GraphWriter
 from kronos.model import Cache, CacheShape, FoldedKronos, FoldedTokenizer, Kronos, KronosTokenizer
 
 _BARS_TOGETHER = {"cpu": 1024, "other": 1 << 16}
@@ -22,9 +22,20 @@ class EagerBackend:
 
     name = "torch"
 
-    def __init__(self, network: Kronos, tokenizer: KronosTokenizer, precision: str = "float32") -> None:
-        """Fold both networks as they are now, where they are now."""
+    def __init__(
+        self,
+        network: Kronos,
+        tokenizer: KronosTokenizer,
+        precision: str = "float32",
+        *,
+        replays: bool | None = None,
+    ) -> None:
+        """Fold both networks as they are now, where they are now.
+
+        `replays`: write with steps that can be recorded and replayed; by default where that pays, on CUDA.
+        """
         self.device = next(network.parameters()).device
+        self._replays = self.device.type == "cuda" if replays is None else replays
         self._kind = "cpu" if self.device.type == "cpu" else "other"
         # few processors compute in bfloat16 as fast as in float32; accelerators do
         low = precision == "bfloat16" and self.device.type == "cuda"
@@ -55,7 +66,7 @@ class EagerBackend:
     def writer(self, lookbacks: Sequence[Lookback], paths: int, room: int, limit: int) -> "EagerWriter":
         """Read look-backs and branch each into `paths` rows."""
         net, lengths = self.network, [len(one.s1) for one in lookbacks]
-        cache = Cache(CacheShape(lengths, paths, room), net.cache_layers(), net.norm)
+        cache = Cache(CacheShape(lengths, paths, room), net.cache_layers(), net.norm, wiped=self._replays)
         contexts = []
         for first, stop in self._alike(lengths):
             some, length = lookbacks[first:stop], lengths[first]
@@ -66,7 +77,8 @@ class EagerBackend:
             [one.stamps[length : length + room] for one, length in zip(lookbacks, lengths, strict=True)]
         )
         context = torch.cat(contexts).repeat_interleave(paths, dim=0) if contexts else None
-        return EagerWriter(net, cache, net.times(stamps), context, limit)
+        kind = GraphWriter if self._replays else EagerWriter
+        return kind(net, cache, net.times(stamps), context, limit)
 
     def decode(self, before: Sequence[tuple[Tensor, Tensor]], s1: Tensor, s2: Tensor) -> Tensor:
         """Normalised bars (N, S, Q, 6) of tokens (N, S, Q)."""
@@ -97,27 +109,3 @@ class EagerBackend:
             if stop == len(lengths) or lengths[stop] != lengths[first] or full:
                 yield first, stop
                 first = stop
-
-
-class EagerWriter:
-    """Writes with the folded network over a cache."""
-
-    def __init__(self, network: FoldedKronos, cache: Cache, times: Tensor, context: Tensor | None, limit: int) -> None:
-        """Go on from the look-backs' last contexts (rows, 1, d); `times` (N, room, d) go with the bars to come."""
-        self._network, self._cache, self._times, self._limit = network, cache, times, limit
-        self._context = context
-        cache.start = max(cache.length - limit, 0)
-
-    def next(self, s1: Tensor, s2: Tensor, uniforms: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
-        """Read the newest bars (rows, Q) and choose the bars after them."""
-        rows, length = s1.shape
-        if length:
-            paths, filled = self._cache.shape.paths, self._cache.filled
-            self._cache.start = max(self._cache.length + length - self._limit, 0)
-            times = self._times[: rows // paths, filled : filled + length].repeat_interleave(paths, dim=0)
-            self._context = self._network.follow(s1, s2, times, self._cache)
-        assert self._context is not None, "nothing was read yet"
-        context = self._context[:rows]
-        coarse = sampler.choose(self._network.s1_logits(context), uniforms[:, 0])
-        fine = sampler.choose(self._network.s2_logits(context, coarse, self._cache), uniforms[:, 1])
-        return coarse, fine
