@@ -29,7 +29,9 @@ def crps(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.abs(paths - truth).mean(axis=0) - spread
 
 
-def windows(folder: Path, since: str, origins: int, least: int) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+def windows(
+    folder: Path, since: str, origins: int, least: int, lookback: int = LOOKBACK
+) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
     """(group, past, future) at evenly spaced origins of every file."""
     found = []
     for path in bar_files(folder):
@@ -42,7 +44,7 @@ def windows(folder: Path, since: str, origins: int, least: int) -> list[tuple[st
             continue
         group = f"{path.parent.name} {path.stem.rpartition('_')[2]}"
         for start in np.unique(np.linspace(low, len(bars) - HORIZON, origins).astype(int)):
-            found.append((group, bars.iloc[max(start - LOOKBACK, 0) : start], bars.iloc[start : start + HORIZON]))
+            found.append((group, bars.iloc[max(start - lookback, 0) : start], bars.iloc[start : start + HORIZON]))
     return found
 
 

@@ -1,8 +1,7 @@
 """Builds a C library with the machine's own compiler, once, beside whatever else is going on.
 
 A library lies in the user's cache folder under a name that tells its sources, its flags, the compiler and the
-processor; another machine on the same home folder builds its own. It uses the OpenMP that torch has loaded already: two
-of them in one process would fight over the cores.
+processor; another machine on the same home folder builds its own.
 """
 
 import hashlib
@@ -18,7 +17,10 @@ from pathlib import Path
 
 from kronos.errors import ConfigError
 
-_FLAGS = ("-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fvisibility=hidden", "-std=gnu11")
+_FLAGS = (
+    *("-std=gnu11", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math"),
+    *("-shared", "-fPIC", "-fvisibility=hidden", "-pthread"),
+)
 
 
 @cache
@@ -86,17 +88,12 @@ class Build:
 
     def _build(self) -> None:
         with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
-            made, parts = Path(folder) / "kronos.so", Path(folder) / "kronos.o"
-            # linked without -fopenmp: the functions it means are found in the OpenMP that torch brings
-            for threaded in [["-fopenmp"], []] if sys.platform == "linux" else [[]]:
-                compiling = [*_FLAGS, *threaded, "-c", str(self._source), "-o", str(parts)]
-                for step in (compiling, ["-shared", str(parts), "-lm", "-o", str(made)]):
-                    done = subprocess.run([self._compiler, *step], capture_output=True, text=True, check=False)
-                    if done.returncode:
-                        break
-                else:
-                    made.replace(self.path)  # whoever else builds it at the same time builds the same
-                    return
+            made = Path(folder) / "kronos.so"
+            command = [self._compiler, *_FLAGS, str(self._source), "-lm", "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                made.replace(self.path)  # whoever else builds it at the same time builds the same
+            else:
                 self._reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
 
 

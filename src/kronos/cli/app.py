@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kronos import __version__
+from kronos.cli.bench import bench
 from kronos.cli.demo import demo
 from kronos.cli.forecast import forecast
 from kronos.cli.models import models
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (demo, forecast, models, train):
+for command in (bench, demo, forecast, models, train):
     main.add_command(command)

@@ -2,12 +2,12 @@
 
 from typing import Literal, get_args
 
+from kronos.compiling import can_build
 from kronos.errors import ConfigError
 from kronos.forecast.backends.eager import EagerBackend
 from kronos.forecast.backends.native import NativeBackend
 from kronos.forecast.backends.onnx import OnnxBackend
 from kronos.forecast.backends.protocol import Backend
-from kronos.forecast.native import can_build
 from kronos.model import PRECISIONS, Kronos, KronosTokenizer
 
 BackendName = Literal["auto", "native", "torch", "onnx"]

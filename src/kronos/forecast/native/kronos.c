@@ -1,5 +1,5 @@
 /* The networks of kronos as one small library: look-backs are read, bars are written and decoded over caches that the
- * caller owns. Nothing is allocated here and nothing outlives a call; threads are OpenMP's, the caller says how many.
+ * caller owns. Nothing is allocated here; how many threads take part is the caller's to say.
  *
  * The structs are mirrored in library.py. Shapes: m = rows * bars, d = width. */
 #include "blocks.h"
@@ -36,6 +36,12 @@ EXPORT void kronos_pack(const float *matrix, int n, int k, int type, int first, 
                 if (type == BFLOAT16) ((uint16_t *)to)[at] = (uint16_t)(bits >> 16); /* it was rounded before */
                 if (type == INT8) ((int8_t *)to)[at] = (int8_t)lrintf(value);
             }
+}
+
+/* Tokens (rows) for logits (rows, n) and uniform numbers (rows); `odds` is room for n floats and a vector more. */
+EXPORT void kronos_choose(const sampler *how, int rows, int n, const float *logits, const float *uniforms, float *odds,
+                          int64_t *tokens) {
+    for (int r = 0; r < rows; r++) tokens[r] = choose(how, logits + (size_t)r * n, n, uniforms[r], odds);
 }
 
 /* floats of scratch that a thread needs */
@@ -83,20 +89,32 @@ static void remember(team who, const network *net, const cache *c, const work *w
     meet(who);
 }
 
+typedef struct {
+    const network *net;
+    const cache *c;
+    const work *w;
+    int length;
+    const int64_t *s1, *s2;
+    const float *times;
+    float *context;
+} reading;
+
+static void read_job(void *what, team who) {
+    const reading *r = what;
+    int d = r->net->blocks.width;
+    embed(who, r->net, r->c, r->w, 1, r->length, r->s1, r->s2, r->times, 0);
+    meet(who);
+    follow(who, &r->net->blocks, r->c, r->w, 1, r->length, 0);
+    const float *contexts = normed(who, r->w, r->w->x, r->length, d, r->net->blocks.eps, r->net->norm);
+    remember(who, r->net, r->c, r->w, 1, r->length, contexts);
+    if (who.id == 0) memcpy(r->context, contexts + (size_t)(r->length - 1) * d, sizeof(float) * d);
+}
+
 /* Read the look-back of one series, (length) tokens and (length, d) times. `c` shows the series' place in the shared
  * part as if it were the own part of a single row. The last context goes to `context` (d). */
 EXPORT void kronos_read(const network *net, const cache *c, const work *w, int threads, int length, const int64_t *s1,
                         const int64_t *s2, const float *times, float *context) {
-    int d = net->blocks.width;
-    TEAM(threads) {
-        team who = WHO;
-        embed(who, net, c, w, 1, length, s1, s2, times, 0);
-        meet(who);
-        follow(who, &net->blocks, c, w, 1, length, 0);
-        const float *contexts = normed(who, w, w->x, length, d, net->blocks.eps, net->norm);
-        remember(who, net, c, w, 1, length, contexts);
-        if (who.id == 0) memcpy(context, contexts + (size_t)(length - 1) * d, sizeof(float) * d);
-    }
+    together(threads, read_job, &(reading){net, c, w, length, s1, s2, times, context});
 }
 
 /* Ask the dependency layer for each row's chosen coarse token; the answers (rows, d) go to w->heard. */
@@ -150,77 +168,113 @@ static void choose_both(team who, const network *net, const cache *c, const work
     choose_rows(who, how, w, logits, rows, net->s2_size, uniforms + 1, uniforms_stride, s2);
 }
 
+typedef struct {
+    const network *net;
+    const cache *c, *after; /* before and after the newest bars */
+    const work *w;
+    int rows, count;
+    const int64_t *s1, *s2;
+    const float *times;
+    size_t times_stride;
+    float *contexts, *logits;
+    const sampler *how;
+    const float *uniforms;
+    size_t uniforms_stride;
+    int64_t *new1, *new2;
+} writing;
+
+static void next_job(void *what, team who) {
+    const writing *n = what;
+    const work *w = n->w;
+    int d = n->net->blocks.width, first, stop;
+    if (n->count) {
+        embed(who, n->net, n->c, w, n->rows, n->count, n->s1, n->s2, n->times, n->times_stride);
+        meet(who);
+        follow(who, &n->net->blocks, n->c, w, n->rows, n->count, 0);
+        share(n->rows * n->count, who, &first, &stop);
+        for (int m = first; m < stop; m++)
+            norm_row(w->x + (size_t)m * d, d, n->net->blocks.eps, n->net->norm, w->normed + (size_t)m * d);
+        meet(who);
+        share(n->rows, who, &first, &stop);
+        for (int r = first; r < stop; r++)
+            memcpy(n->contexts + (size_t)r * d, w->normed + ((size_t)(r + 1) * n->count - 1) * d, sizeof(float) * d);
+        remember(who, n->net, n->c, w, n->rows, n->count, w->normed);
+    }
+    choose_both(who, n->net, n->after, w, n->rows, n->contexts, n->logits, n->how, n->uniforms, n->uniforms_stride,
+                n->new1, n->new2);
+}
+
 /* Read the newest bars (rows, count) and choose the bars after them; with count 0 choose straight from `contexts`
  * (rows, d), which are overwritten. The caller counts what was read. */
-EXPORT void kronos_next(const network *net, cache *c, const work *w, int threads, int rows, int count, const int64_t *s1,
-                        const int64_t *s2, const float *times, size_t times_stride, float *contexts, float *logits,
-                        const sampler *how, const float *uniforms, size_t uniforms_stride, int64_t *new1, int64_t *new2) {
-    int d = net->blocks.width;
+EXPORT void kronos_next(const network *net, const cache *c, const work *w, int threads, int rows, int count,
+                        const int64_t *s1, const int64_t *s2, const float *times, size_t times_stride, float *contexts,
+                        float *logits, const sampler *how, const float *uniforms, size_t uniforms_stride, int64_t *new1,
+                        int64_t *new2) {
     cache after = *c;
     after.filled += count;
-    TEAM(threads) {
-        team who = WHO;
-        if (count) {
-            embed(who, net, c, w, rows, count, s1, s2, times, times_stride);
-            meet(who);
-            follow(who, &net->blocks, c, w, rows, count, 0);
-            int first, stop;
-            share(rows * count, who, &first, &stop);
-            for (int m = first; m < stop; m++)
-                norm_row(w->x + (size_t)m * d, d, net->blocks.eps, net->norm, w->normed + (size_t)m * d);
-            meet(who);
-            share(rows, who, &first, &stop);
-            for (int r = first; r < stop; r++)
-                memcpy(contexts + (size_t)r * d, w->normed + ((size_t)(r + 1) * count - 1) * d, sizeof(float) * d);
-            remember(who, net, c, w, rows, count, w->normed);
-        }
-        choose_both(who, net, &after, w, rows, contexts, logits, how, uniforms, uniforms_stride, new1, new2);
+    together(threads, next_job,
+             &(writing){net, c, &after, w, rows, count, s1, s2, times, times_stride, contexts, logits, how, uniforms,
+                        uniforms_stride, new1, new2});
+}
+
+typedef struct {
+    const tokenizer *t;
+    const cache *c;
+    const work *w;
+    int rows, count;
+    const int64_t *old1, *old2;
+    int64_t *new1, *new2;
+    const float *inputs;
+    float *codes, *bars;
+} coding;
+
+static void encode_job(void *what, team who) {
+    const coding *e = what;
+    const tokenizer *t = e->t;
+    int bits = t->s1_bits + t->s2_bits, first, stop;
+    matmul(who, &t->embed, e->inputs, t->inputs, e->count, e->w->x, t->encoder.width, SET);
+    meet(who);
+    follow(who, &t->encoder, e->c, e->w, 1, e->count, 0);
+    matmul(who, &t->to_bits, e->w->x, t->encoder.width, e->count, e->codes, bits, SET);
+    meet(who);
+    share(e->count, who, &first, &stop);
+    for (int m = first; m < stop; m++) {
+        int64_t token[2] = {0, 0};
+        for (int i = 0; i < bits; i++)
+            if (e->codes[(size_t)m * bits + i] > 0)
+                token[i >= t->s1_bits] |= (int64_t)1 << (i >= t->s1_bits ? i - t->s1_bits : i);
+        e->new1[m] = token[0];
+        e->new2[m] = token[1];
     }
+}
+
+static void decode_job(void *what, team who) {
+    const coding *e = what;
+    const tokenizer *t = e->t;
+    int bits = t->s1_bits + t->s2_bits, m = e->rows * e->count, first, stop;
+    float size = 1.0f / sqrtf((float)bits);
+    share(m, who, &first, &stop);
+    for (int r = first; r < stop; r++)
+        for (int i = 0; i < bits; i++) {
+            int64_t bit = i < t->s1_bits ? e->old1[r] >> i & 1 : e->old2[r] >> (i - t->s1_bits) & 1;
+            e->codes[(size_t)r * bits + i] = bit ? size : -size;
+        }
+    meet(who);
+    matmul(who, &t->from_bits, e->codes, bits, m, e->w->x, t->decoder.width, SET);
+    meet(who);
+    follow(who, &t->decoder, e->c, e->w, e->rows, e->count, !e->bars);
+    if (e->bars) matmul(who, &t->head, e->w->x, t->decoder.width, m, e->bars, t->inputs, SET);
 }
 
 /* Tokens of one window of normalised bars (length, inputs). `c` has one row and nothing before. */
 EXPORT void kronos_encode(const tokenizer *t, const cache *c, const work *w, int threads, int length, const float *bars,
                           float *signs, int64_t *s1, int64_t *s2) {
-    int bits = t->s1_bits + t->s2_bits;
-    TEAM(threads) {
-        team who = WHO;
-        matmul(who, &t->embed, bars, t->inputs, length, w->x, t->encoder.width, SET);
-        meet(who);
-        follow(who, &t->encoder, c, w, 1, length, 0);
-        matmul(who, &t->to_bits, w->x, t->encoder.width, length, signs, bits, SET);
-        meet(who);
-        int first, stop;
-        share(length, who, &first, &stop);
-        for (int m = first; m < stop; m++) {
-            int64_t token[2] = {0, 0};
-            for (int i = 0; i < bits; i++)
-                if (signs[(size_t)m * bits + i] > 0)
-                    token[i >= t->s1_bits] |= (int64_t)1 << (i >= t->s1_bits ? i - t->s1_bits : i);
-            s1[m] = token[0];
-            s2[m] = token[1];
-        }
-    }
+    together(threads, encode_job, &(coding){t, c, w, 1, length, 0, 0, s1, s2, bars, signs, 0});
 }
 
 /* Decode (rows, count) tokens behind what the cache holds into (rows * count, inputs); without `bars` they are a
  * look-back that is only read. */
 EXPORT void kronos_decode(const tokenizer *t, const cache *c, const work *w, int threads, int rows, int count,
                           const int64_t *s1, const int64_t *s2, float *codes, float *bars) {
-    int bits = t->s1_bits + t->s2_bits, m = rows * count;
-    float size = 1.0f / sqrtf((float)bits);
-    TEAM(threads) {
-        team who = WHO;
-        int first, stop;
-        share(m, who, &first, &stop);
-        for (int r = first; r < stop; r++)
-            for (int i = 0; i < bits; i++) {
-                int64_t bit = i < t->s1_bits ? s1[r] >> i & 1 : s2[r] >> (i - t->s1_bits) & 1;
-                codes[(size_t)r * bits + i] = bit ? size : -size;
-            }
-        meet(who);
-        matmul(who, &t->from_bits, codes, bits, m, w->x, t->decoder.width, SET);
-        meet(who);
-        follow(who, &t->decoder, c, w, rows, count, !bars);
-        if (bars) matmul(who, &t->head, w->x, t->decoder.width, m, bars, t->inputs, SET);
-    }
+    together(threads, decode_job, &(coding){t, c, w, rows, count, s1, s2, 0, 0, 0, codes, bars});
 }

@@ -112,6 +112,7 @@ _INT, _SIZE, _AT = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
 _SIGNATURES = {
     "kronos_panel": ([], _INT),
     "kronos_pack": ([_AT, _INT, _INT, _INT, _INT, _INT, _AT], None),
+    "kronos_choose": ([_AT, _INT, _INT, _AT, _AT, _AT, _AT], None),
     "kronos_scratch": ([_INT, _INT, _INT, _INT, _INT], _SIZE),
     "kronos_read": ([_AT, _AT, _AT, _INT, _INT, _AT, _AT, _AT, _AT], None),
     "kronos_next": (
@@ -126,8 +127,6 @@ _SIGNATURES = {
 @cache
 def load_library() -> ctypes.CDLL:
     """The library with the types of its functions, built if need be."""
-    import torch  # noqa: F401  (the OpenMP that it brings must be there first)
-
     path = Build.of(SOURCES).finished()
     try:
         library = ctypes.CDLL(str(path))

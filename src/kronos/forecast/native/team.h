@@ -1,23 +1,36 @@
 /* The threads that walk through a call together, and where they meet.
  *
- * A step has dozens of meetings, each after some microseconds of work. Whoever arrives first spins for about as long as
- * that takes. On a machine that is busy with other things the others may not even be running: then spinning keeps them
- * from it, so the one who waits soon gives its core away. */
+ * A step has dozens of meetings, each after some microseconds of work, and a forecast has dozens of steps, each some
+ * microseconds after the last. Whoever waits spins for about as long as that takes. On a machine that is busy with other
+ * things the one who is waited for may not be running: then spinning only keeps it from its core, so whoever has waited
+ * for longer goes to sleep. The threads outlive a call, asleep; a call that finds them busy with another one does its
+ * work alone. What is computed does not depend on how many there are. */
 #ifndef KRONOS_TEAM_H
 #define KRONOS_TEAM_H
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+enum { SPINS = 6000, MOST_THREADS = 256 };
 
 typedef struct {
-    int arrived, round;
+    int arrived, round, asleep;
 } meeting;
 
 typedef struct {
     int id, size;     /* which of how many */
     meeting *meeting; /* one for all */
 } team;
+
+typedef void (*job)(void *what, team who);
 
 static inline void share(int count, team who, int *first, int *stop) {
     *first = (int)((int64_t)count * who.id / who.size);
@@ -32,38 +45,118 @@ static inline void relax(void) {
 #endif
 }
 
+/* Wait until *value is no longer `old`; `asleep` counts those who must be woken. */
+static void await_change(int *value, int old, int *asleep) {
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (__atomic_load_n(value, __ATOMIC_ACQUIRE) != old) return;
+        relax();
+    }
+    __atomic_add_fetch(asleep, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(value, __ATOMIC_SEQ_CST) == old) {
+#ifdef __linux__
+        syscall(SYS_futex, value, FUTEX_WAIT_PRIVATE, old, (void *)0, (void *)0, 0);
+#else
+        nanosleep(&(struct timespec){0, 20000}, 0);
+#endif
+    }
+    __atomic_sub_fetch(asleep, 1, __ATOMIC_SEQ_CST);
+}
+
+static void change(int *value, int to, int *asleep) {
+    __atomic_store_n(value, to, __ATOMIC_SEQ_CST);
+#ifdef __linux__
+    if (__atomic_load_n(asleep, __ATOMIC_SEQ_CST)) syscall(SYS_futex, value, FUTEX_WAKE_PRIVATE, MOST_THREADS);
+#else
+    (void)asleep;
+#endif
+}
+
 static void meet(team who) {
-    enum { SPINS = 2000, YIELDS = 20 };
     if (who.size == 1) return;
     meeting *place = who.meeting;
     int round = __atomic_load_n(&place->round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&place->arrived, 1, __ATOMIC_ACQ_REL) == who.size) {
         __atomic_store_n(&place->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&place->round, round + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (int waited = 0; __atomic_load_n(&place->round, __ATOMIC_ACQUIRE) == round; waited++) {
-        if (waited < SPINS)
-            relax();
-        else if (waited < SPINS + YIELDS)
-            sched_yield();
-        else
-            nanosleep(&(struct timespec){0, 20000}, 0);
+        change(&place->round, round + 1, &place->asleep);
+    } else {
+        await_change(&place->round, round, &place->asleep);
     }
 }
 
-#ifdef _OPENMP
-#include <omp.h>
-/* A block run by a team of at most `threads`; inside, WHO is this thread's place in it. */
-#define TEAM(threads) \
-    meeting together = {0, 0}; \
-    _Pragma("omp parallel num_threads(threads)")
-#define WHO ((team){omp_get_thread_num(), omp_get_num_threads(), &together})
-#else
-#define TEAM(threads) \
-    meeting together = {0, 0}; \
-    (void)threads;
-#define WHO ((team){0, 1, &together})
-#endif
+static struct {
+    pthread_mutex_t busy;
+    pthread_once_t once;
+    int count;                /* threads that wait for work */
+    int call, call_asleep;    /* grows with every call */
+    int size, left;           /* how many take part in this one, and are not done yet */
+    int done, done_asleep;    /* the last call that all are done with */
+    job job;
+    void *what;
+    meeting meeting;
+} crew = {.busy = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
+
+static void *crew_member(void *id) {
+    int mine = (int)(intptr_t)id, seen = mine >> 16;
+    mine &= 0xFFFF;
+    for (;;) {
+        await_change(&crew.call, seen, &crew.call_asleep);
+        seen = __atomic_load_n(&crew.call, __ATOMIC_ACQUIRE);
+        if (mine >= crew.size) continue;
+        crew.job(crew.what, (team){mine, crew.size, &crew.meeting});
+        if (__atomic_sub_fetch(&crew.left, 1, __ATOMIC_ACQ_REL) == 0) change(&crew.done, seen, &crew.done_asleep);
+    }
+    return 0;
+}
+
+/* In a forked child there are no threads but the one that forked. */
+static void crew_forget(void) {
+    pthread_mutex_init(&crew.busy, 0);
+    crew.count = crew.call_asleep = crew.done_asleep = 0;
+    crew.meeting = (meeting){0, 0, 0};
+}
+
+static void crew_watch_forks(void) { pthread_atfork(0, 0, crew_forget); }
+
+/* Have threads waiting; signals are not for them. */
+static int crew_gather(int wanted) {
+    pthread_once(&crew.once, crew_watch_forks);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (crew.count < wanted) {
+        pthread_t thread;
+        /* calls are counted in 15 bits, so that a new thread can be told which one it has not missed */
+        intptr_t id = (intptr_t)crew.call << 16 | (crew.count + 1);
+        if (pthread_create(&thread, 0, crew_member, (void *)id)) break;
+        pthread_detach(thread);
+        crew.count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+    return crew.count;
+}
+
+/* Do a job with at most so many threads, this one among them. */
+static void together(int threads, job job, void *what) {
+    meeting alone = {0, 0, 0};
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    if (threads <= 1 || pthread_mutex_trylock(&crew.busy)) {
+        job(what, (team){0, 1, &alone});
+        return;
+    }
+    int size = crew_gather(threads - 1) + 1, call = (crew.call + 1) & 0x7FFF;
+    crew.size = size < threads ? size : threads;
+    crew.left = crew.size - 1;
+    crew.job = job;
+    crew.what = what;
+    if (crew.left) {
+        int done = crew.done;
+        change(&crew.call, call, &crew.call_asleep);
+        job(what, (team){0, crew.size, &crew.meeting});
+        await_change(&crew.done, done, &crew.done_asleep);
+    } else {
+        job(what, (team){0, 1, &alone});
+    }
+    pthread_mutex_unlock(&crew.busy);
+}
 
 #endif
