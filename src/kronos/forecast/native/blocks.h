@@ -117,9 +117,9 @@ static void step_attention(const stack *s, const cache *c, const layer_cache *l,
 static void attention(team who, const stack *s, const cache *c, const layer_cache *l, const work *w, int rows, int count,
                       int quiet) {
     int together = count == 1 ? ROWS : 1, pieces = (c->paths + together - 1) / together;
-    int series = (rows + c->paths - 1) / c->paths, first, stop;
-    share(series * pieces * l->heads, who, &first, &stop);
+    int units = (rows + c->paths - 1) / c->paths * pieces * l->heads;
     float *scratch = w->scratch + who.id * w->scratch_size;
+    for (int first, stop; claim(units, who, &first, &stop);)
     for (int unit = first; unit < stop; unit++) {
         int head = unit % l->heads, piece = unit / l->heads % pieces, n = unit / l->heads / pieces;
         int path = piece * together, row = n * c->paths + path;

@@ -120,9 +120,10 @@ EXPORT void kronos_read(const network *net, const cache *c, const work *w, int t
 /* Ask the dependency layer for each row's chosen coarse token; the answers (rows, d) go to w->heard. */
 static void ask(team who, const network *net, const cache *c, const work *w, int rows, const int64_t *s1) {
     const layer_cache *l = c->layers + net->blocks.count;
-    int d = net->blocks.width, pieces = (c->paths + ROWS - 1) / ROWS, first, stop;
+    int d = net->blocks.width, pieces = (c->paths + ROWS - 1) / ROWS;
+    int units = (rows + c->paths - 1) / c->paths * pieces * l->heads;
     float scale = 1.0f / sqrtf((float)l->width), *scratch = w->scratch + who.id * w->scratch_size;
-    share((rows + c->paths - 1) / c->paths * pieces * l->heads, who, &first, &stop);
+    for (int first, stop; claim(units, who, &first, &stop);)
     for (int unit = first; unit < stop; unit++) {
         int head = unit % l->heads, piece = unit / l->heads % pieces, n = unit / l->heads / pieces;
         int row = n * c->paths + piece * ROWS, left = c->paths - piece * ROWS, some = left < ROWS ? left : ROWS;
@@ -143,11 +144,10 @@ static void ask(team who, const network *net, const cache *c, const work *w, int
 
 static void choose_rows(team who, const sampler *how, const work *w, const float *logits, int rows, int size,
                         const float *uniforms, size_t uniforms_stride, int64_t *tokens) {
-    int first, stop;
-    share(rows, who, &first, &stop);
-    for (int r = first; r < stop; r++)
-        tokens[r] = choose(how, logits + (size_t)r * size, size, uniforms[r * uniforms_stride],
-                           w->scratch + who.id * w->scratch_size);
+    float *odds = w->scratch + who.id * w->scratch_size;
+    for (int first, stop; claim(rows, who, &first, &stop);)
+        for (int r = first; r < stop; r++)
+            tokens[r] = choose(how, logits + (size_t)r * size, size, uniforms[r * uniforms_stride], odds);
     meet(who);
 }
 

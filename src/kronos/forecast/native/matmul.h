@@ -125,36 +125,36 @@ static void finish(const linear *l, int how, float *sums, int rows, int panels, 
         }
 }
 
-/* This thread's share of y (m, n) = x (m, k) W', of y += x W', or of y (m, n / 2) = silu(x W1') * (x W3') where the
- * panels of W1 and W3 alternate. */
+/* What this thread claims of y (m, n) = x (m, k) W', or of y += x W', or of y (m, n / 2) = silu(x W1') * (x W3') where
+ * the panels of W1 and W3 alternate. */
 static void matmul(team who, const linear *l, const float *x, size_t x_stride, int m, float *y, size_t y_stride,
                    int how) {
     enum { BLOCK = 96 }; /* rows whose inputs stay in the second cache while the panels pass by */
     int panels = round_up(l->n, PANEL) / PANEL;
-    int unit = m == 1 ? 4 : m == 2 || how == GATE ? 2 : 1;
-    int first, stop;
-    share((panels + unit - 1) / unit, who, &first, &stop);
+    int unit = m == 1 ? 4 : m == 2 || how == GATE ? 2 : 1, units = (panels + unit - 1) / unit;
     size_t bytes = (size_t)l->k * PANEL * type_bytes(l->type);
     float sums[ROWS * 4 * PANEL];
-    for (int block = 0; block < m; block += BLOCK) {
-        int end = block + BLOCK < m ? block + BLOCK : m;
-        for (int u = first; u < stop; u++) {
-            int panel = u * unit, count = panels - panel < unit ? panels - panel : unit;
-            const char *w = (const char *)l->weight + panel * bytes;
-            for (int r = block, rows; r < end; r += rows) {
-                rows = next_rows(end - r);
-                const float *from = x + r * x_stride;
-                if (count == unit && ((m == 1 && unit == 4) || (m == 2 && unit == 2))) {
-                    WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, (size_t)count * PANEL);
-                } else {
-                    for (int p = 0; p < count; p++)
-                        TILE_OF[l->type][rows](from, x_stride, w + p * bytes, bytes, l->k, sums + p * PANEL,
-                                               (size_t)count * PANEL);
+    for (int first, stop; claim(units, who, &first, &stop);)
+        for (int block = 0; block < m; block += BLOCK) {
+            int end = block + BLOCK < m ? block + BLOCK : m;
+            for (int u = first; u < stop; u++) {
+                int panel = u * unit, count = panels - panel < unit ? panels - panel : unit;
+                const char *w = (const char *)l->weight + panel * bytes;
+                size_t stride = (size_t)count * PANEL;
+                for (int r = block, rows; r < end; r += rows) {
+                    rows = next_rows(end - r);
+                    const float *from = x + r * x_stride;
+                    if (count == unit && m <= 2 && unit * m == 4) {
+                        WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, stride);
+                    } else {
+                        for (int p = 0; p < count; p++)
+                            TILE_OF[l->type][rows](from, x_stride, w + p * bytes, bytes, l->k, sums + p * PANEL,
+                                                   stride);
+                    }
+                    finish(l, how, sums, rows, count, panel * PANEL, y + r * y_stride, y_stride);
                 }
-                finish(l, how, sums, rows, count, panel * PANEL, y + r * y_stride, y_stride);
             }
         }
-    }
 }
 
 #endif

@@ -23,6 +23,7 @@ enum { SPINS = 6000, MOST_THREADS = 256 };
 
 typedef struct {
     int arrived, round, asleep;
+    int claimed; /* of the work between the last meeting and the next */
 } meeting;
 
 typedef struct {
@@ -35,6 +36,15 @@ typedef void (*job)(void *what, team who);
 static inline void share(int count, team who, int *first, int *stop) {
     *first = (int)((int64_t)count * who.id / who.size);
     *stop = (int)((int64_t)count * (who.id + 1) / who.size);
+}
+
+/* The next piece of work that nobody has claimed; 0 when none is left. A core that is held up claims less. One such loop
+ * fits between two meetings. */
+static inline int claim(int count, team who, int *first, int *stop) {
+    int piece = who.size == 1 ? count : (count + 4 * who.size - 1) / (4 * who.size);
+    *first = __atomic_fetch_add(&who.meeting->claimed, piece, __ATOMIC_RELAXED);
+    *stop = *first + piece < count ? *first + piece : count;
+    return *first < count;
 }
 
 static inline void relax(void) {
@@ -72,11 +82,15 @@ static void change(int *value, int to, int *asleep) {
 }
 
 static void meet(team who) {
-    if (who.size == 1) return;
     meeting *place = who.meeting;
+    if (who.size == 1) {
+        place->claimed = 0;
+        return;
+    }
     int round = __atomic_load_n(&place->round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&place->arrived, 1, __ATOMIC_ACQ_REL) == who.size) {
         __atomic_store_n(&place->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&place->claimed, 0, __ATOMIC_RELAXED);
         change(&place->round, round + 1, &place->asleep);
     } else {
         await_change(&place->round, round, &place->asleep);
@@ -112,7 +126,7 @@ static void *crew_member(void *id) {
 static void crew_forget(void) {
     pthread_mutex_init(&crew.busy, 0);
     crew.count = crew.call_asleep = crew.done_asleep = 0;
-    crew.meeting = (meeting){0, 0, 0};
+    crew.meeting = (meeting){0, 0, 0, 0};
 }
 
 static void crew_watch_forks(void) { pthread_atfork(0, 0, crew_forget); }
@@ -137,7 +151,7 @@ static int crew_gather(int wanted) {
 
 /* Do a job with at most so many threads, this one among them. */
 static void together(int threads, job job, void *what) {
-    meeting alone = {0, 0, 0};
+    meeting alone = {0, 0, 0, 0};
     if (threads > MOST_THREADS) threads = MOST_THREADS;
     if (threads <= 1 || pthread_mutex_trylock(&crew.busy)) {
         job(what, (team){0, 1, &alone});
@@ -146,6 +160,7 @@ static void together(int threads, job job, void *what) {
     int size = crew_gather(threads - 1) + 1, call = (crew.call + 1) & 0x7FFF;
     crew.size = size < threads ? size : threads;
     crew.left = crew.size - 1;
+    crew.meeting.claimed = 0;
     crew.job = job;
     crew.what = what;
     if (crew.left) {
