@@ -60,10 +60,10 @@ static int score(const part *p, int rows, const float *queries, size_t stride, i
     for (int t = 0; t < count;) {
         const char *keys = (const char *)(p->keys + (size_t)(from + t) * width);
         if (rows == 1 && t + 4 * PANEL <= count) {
-            WIDE_TILE_OF[FLOAT32][1](queries, stride, keys, bytes, width, scores + t, room);
+            WIDE_TILE_OF[FLOAT32][1](queries, stride, keys, bytes, width, scores + t, room, keys, 0);
             t += 4 * PANEL;
         } else {
-            TILE_OF[FLOAT32][rows](queries, stride, keys, bytes, width, scores + t, room);
+            TILE_OF[FLOAT32][rows](queries, stride, keys, bytes, width, scores + t, room, keys + bytes, 0);
             t += PANEL;
         }
     }
@@ -84,9 +84,9 @@ static void gather(const part *p, int rows, const float *weights, int room, int 
         const char *values = (const char *)(p->values + (size_t)c * p->room + (size_t)p->first * PANEL);
         wide = rows == 1 && c + 4 * PANEL <= width ? 4 * PANEL : PANEL;
         if (wide > PANEL)
-            WIDE_TILE_OF[FLOAT32][1](weights, room, values, (size_t)p->room * PANEL * 4, bars, sums, wide);
+            WIDE_TILE_OF[FLOAT32][1](weights, room, values, (size_t)p->room * PANEL * 4, bars, sums, wide, values, 0);
         else
-            TILE_OF[FLOAT32][rows](weights, room, values, 0, bars, sums, wide);
+            TILE_OF[FLOAT32][rows](weights, room, values, 0, bars, sums, wide, values + (size_t)p->room * PANEL * 4, 0);
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < wide; i += LANES) {
                 float *to = out + r * out_room + c + i;

@@ -28,20 +28,21 @@ INLINE vec load_weight(const char *p, size_t at, const int type) {
     return __builtin_convertvector(__builtin_convertvector(*(const loose_byte *)((const int8_t *)p + at), ivec), vec);
 }
 
-/* out (rows, panels * PANEL) = x (rows, k) times `panels` panels */
+/* out (rows, panels * PANEL) = x (rows, k) times `panels` panels.
+ *
+ * Several tiles of rows take one panel each, and the first would find it in far memory. So each tile sends for a part of
+ * what comes next, from `ahead` on: a line of memory every 2^slowly inputs. */
 INLINE void tile(const int rows, const int panels, const int type, const float *x, size_t x_stride, const char *w,
-                 size_t panel_bytes, int k, float *out, size_t out_stride) {
+                 size_t panel_bytes, int k, float *out, size_t out_stride, const char *ahead, int slowly) {
     vec sums[ROWS][8];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < 2 * panels; c++) sums[r][c] = (vec){0};
-    /* several tiles of rows take one panel each: the first finds it in far memory unless it was sent for */
-    const char *next = w + panel_bytes;
-    size_t line = PANEL * (type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1);
+    const size_t line = PANEL * (type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1);
     for (int i = 0; i < k; i++) {
         vec b[8];
-        if (panels == 1 && rows > 1) __builtin_prefetch(next + i * line);
+        if (panels == 1 && rows > 2) __builtin_prefetch(ahead + (size_t)(i >> slowly) * line, 0, 2);
 #pragma GCC unroll 8
         for (int c = 0; c < 2 * panels; c++)
             b[c] = load_weight(w + (c / 2) * panel_bytes, (size_t)i * PANEL + (c % 2) * LANES, type);
@@ -56,11 +57,12 @@ INLINE void tile(const int rows, const int panels, const int type, const float *
         for (int c = 0; c < 2 * panels; c++) store(out + r * out_stride + c * LANES, sums[r][c]);
 }
 
-typedef void (*tile_function)(const float *, size_t, const char *, size_t, int, float *, size_t);
+typedef void (*tile_function)(const float *, size_t, const char *, size_t, int, float *, size_t, const char *, int);
 
 #define TILE(NAME, ROWS_, PANELS_, TYPE_)                                                                             \
-    static void NAME(const float *x, size_t xs, const char *w, size_t pb, int k, float *out, size_t os) {             \
-        tile(ROWS_, PANELS_, TYPE_, x, xs, w, pb, k, out, os);                                                        \
+    static void NAME(const float *x, size_t xs, const char *w, size_t pb, int k, float *out, size_t os,               \
+                     const char *ahead, int slowly) {                                                                 \
+        tile(ROWS_, PANELS_, TYPE_, x, xs, w, pb, k, out, os, ahead, slowly);                                         \
     }
 #define TILES(SUFFIX, TYPE_)                                                                                          \
     TILE(tile_1x4_##SUFFIX, 1, 4, TYPE_)                                                                              \
@@ -136,7 +138,9 @@ static void matmul(team who, const linear *l, const float *x, size_t x_stride, i
     float sums[ROWS * 4 * PANEL];
     for (int first, stop; claim(units, who, &first, &stop);)
         for (int block = 0; block < m; block += BLOCK) {
-            int end = block + BLOCK < m ? block + BLOCK : m;
+            int end = block + BLOCK < m ? block + BLOCK : m, tiles = (end - block + ROWS - 1) / ROWS;
+            int slowly = tiles >= 8 ? 3 : tiles >= 4 ? 2 : tiles >= 2 ? 1 : 0;
+            size_t part = bytes >> slowly; /* of the next panel, for each tile of rows to send for */
             for (int u = first; u < stop; u++) {
                 int panel = u * unit, count = panels - panel < unit ? panels - panel : unit;
                 const char *w = (const char *)l->weight + panel * bytes;
@@ -145,11 +149,11 @@ static void matmul(team who, const linear *l, const float *x, size_t x_stride, i
                     rows = next_rows(end - r);
                     const float *from = x + r * x_stride;
                     if (count == unit && m <= 2 && unit * m == 4) {
-                        WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, stride);
+                        WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, stride, w, 0);
                     } else {
                         for (int p = 0; p < count; p++)
                             TILE_OF[l->type][rows](from, x_stride, w + p * bytes, bytes, l->k, sums + p * PANEL,
-                                                   stride);
+                                                   stride, w + (p + count) * bytes + (r - block) / ROWS * part, slowly);
                     }
                     finish(l, how, sums, rows, count, panel * PANEL, y + r * y_stride, y_stride);
                 }
