@@ -131,14 +131,15 @@ static void finish(const linear *l, int how, float *sums, int rows, int panels, 
  * the panels of W1 and W3 alternate. */
 static void matmul(team who, const linear *l, const float *x, size_t x_stride, int m, float *y, size_t y_stride,
                    int how) {
-    enum { BLOCK = 96 }; /* rows whose inputs stay in the second cache while the panels pass by */
+    enum { MOST = 144 }; /* rows whose inputs stay in the second cache while the panels pass by */
+    int blocks = (m + MOST - 1) / MOST, each = round_up((m + blocks - 1) / blocks, ROWS);
     int panels = round_up(l->n, PANEL) / PANEL;
     int unit = m == 1 ? 4 : m == 2 || how == GATE ? 2 : 1, units = (panels + unit - 1) / unit;
     size_t bytes = (size_t)l->k * PANEL * type_bytes(l->type);
     float sums[ROWS * 4 * PANEL];
     for (int first, stop; claim(units, who, &first, &stop);)
-        for (int block = 0; block < m; block += BLOCK) {
-            int end = block + BLOCK < m ? block + BLOCK : m, tiles = (end - block + ROWS - 1) / ROWS;
+        for (int block = 0; block < m; block += each) {
+            int end = block + each < m ? block + each : m, tiles = (end - block + ROWS - 1) / ROWS;
             int slowly = tiles >= 8 ? 3 : tiles >= 4 ? 2 : tiles >= 2 ? 1 : 0;
             size_t part = bytes >> slowly; /* of the next panel, for each tile of rows to send for */
             for (int u = first; u < stop; u++) {
