@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from kronos.errors import ConfigError
 from kronos.forecast import Engine, Prompt, Sampler
@@ -21,6 +22,7 @@ from reference import (
     banded_fine,
     random_stamps,
     slow_bars,
+    slow_probabilities,
     slow_tokens,
     tiny_network,
     tiny_tokenizer,
@@ -301,6 +303,44 @@ def test_encoding_and_decoding_look_backs_of_all_lengths(
             whole = [torch.cat([old[0], new1[n, path]])[None], torch.cat([old[1], new2[n, path]])[None]]
             expected = tokenizer.decode(whole, half=True)[0, -4:]
             torch.testing.assert_close(bars[n, path], expected, rtol=1e-4, atol=1e-5)
+
+
+SETTINGS = {
+    "as it is": {},
+    "temperature": {"temperature": 1.7},
+    "top k": {"top_k": 6},
+    "top p": {"top_p": 0.7},
+    "all": {"temperature": 0.8, "top_k": 12, "top_p": 0.85},
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sampling", SETTINGS.values(), ids=SETTINGS)
+def test_frequencies_of_sampled_tokens(sampling: dict[str, Any], backend: str) -> None:
+    """Chi-square over many draws: the next bar's coarse token, then its fine token given the commonest coarse one."""
+    network, draws = tiny_network(6), 4000
+    for weight in (network.head.proj_s1.weight, network.head.proj_s2.weight):
+        weight /= 3  # many tokens are likely
+    given = alike(np.random.default_rng(2), 1, 9, 1)
+    s1, s2 = engine(network, 32, Sampler(**sampling), "exact", 5, backend=backend).generate(given, range(draws))[0]
+    logits, context = network.decode_s1(given[0].s1[None], given[0].s2[None], given[0].stamps[None, :9])
+    agree(s1[:, 0], slow_probabilities(logits[0, -1].numpy(), **sampling))
+    commonest = s1[:, 0].mode().values
+    fine = network.decode_s2(context, commonest[None, None])[0, -1]
+    agree(s2[s1[:, 0] == commonest, 0], slow_probabilities(fine.numpy(), **sampling))
+
+
+def agree(tokens: torch.Tensor, odds: Any) -> None:
+    """Tokens that cannot be drawn were not; the others as often as they should, the rare ones taken together."""
+    counts = np.bincount(tokens.numpy(), minlength=len(odds))
+    assert counts[odds == 0].sum() == 0
+    expected = odds * counts.sum()
+    rare = expected < 5
+    seen, wanted = (np.append(part[~rare], part[rare].sum()) for part in (counts, expected))
+    some = wanted > 0
+    assert some.sum() > 2
+    assert stats.chisquare(seen[some], wanted[some]).pvalue > 1e-3
 
 
 def test_an_unnamed_policy_is_refused() -> None:

@@ -11,7 +11,7 @@ from kronos import Forecast, Forecaster, Kronos, KronosPredictor, KronosTokenize
 from kronos.bars import invalid, time_stamps
 from kronos.errors import BarsError, CheckpointError, ConfigError
 from kronos.forecast import KronosForecaster, forecaster
-from reference import TRAINED, bars_frame, tiny_network, tiny_tokenizer
+from reference import BACKENDS, TRAINED, bars_frame, tiny_network, tiny_tokenizer
 
 Pair = tuple[Kronos, KronosTokenizer]
 
@@ -317,6 +317,32 @@ def test_the_stamps_that_the_network_reads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_moved_on_are_noticed() -> None:
+    model, frame = ours(), bars_frame(30)
+    before, made = model.forecast(frame, 4, samples=5), model.backend
+    assert model.backend is made
+    with torch.no_grad():
+        model.model.head.proj_s1.weight.mul_(-1)
+    assert model.backend is not made
+    after = model.forecast(frame, 4, samples=5)
+    assert not np.array_equal(before.paths, after.paths)
+    with torch.no_grad():
+        model.model.head.proj_s1.weight.mul_(-1)
+    np.testing.assert_array_equal(model.forecast(frame, 4, samples=5).paths, before.paths)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backends_forecast_the_same(backend: str) -> None:
+    if backend == "replayed":
+        pytest.skip("has no name that users know")
+    pair, frames = _pair(ours()), [bars_frame(30), bars_frame(21, seed=1), bars_frame(90, seed=2)]
+    expected = KronosForecaster(*pair, backend="torch").forecast(frames, 7, samples=9, seed=3)
+    found = KronosForecaster(*pair, backend=backend).forecast(frames, 7, samples=9, seed=3)
+    for ours_, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours_.paths, theirs.paths, rtol=1e-4)
+        assert ours_.meta["backend"] == backend
 
 
 def test_meta_says_how_it_was_made() -> None:

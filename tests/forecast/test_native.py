@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos import compiling
-from kronos.errors import ConfigError
+from kronos.errors import ConfigError, KronosWarning
 from kronos.forecast import Engine, Prompt, Sampler
 from kronos.forecast.backends import Backend, Lookback, make_backend
 from kronos.forecast.backends.eager import EagerBackend
@@ -278,9 +279,13 @@ def test_it_is_built_once(folder: Path) -> None:
     assert compiling.Build(SOURCES).finished().stat().st_mtime_ns == stamp
 
 
-def test_without_a_compiler_auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = tiny_network(), tiny_tokenizer()
+    assert make_backend("auto", *networks).name == "native"
     monkeypatch.setattr(compiling, "compiler", lambda: None)
-    assert isinstance(make_backend("auto", tiny_network(), tiny_tokenizer()), EagerBackend)
+    assert make_backend("auto", *networks).name == ("onnx" if find_spec("onnxruntime") else "torch")
+    monkeypatch.setattr("kronos.forecast.backends.choice.find_spec", lambda name: None)
+    assert type(make_backend("auto", *networks)) is EagerBackend
     with pytest.raises(ConfigError, match=r"needs a C compiler.*CC.*backend=\"torch\""):
         compiling.Build(SOURCES)
 
@@ -293,6 +298,11 @@ def test_a_compiler_that_fails(folder: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ConfigError, match=r"could not be built with .*/cc: fatal error: out of luck"):
         compiling.Build(SOURCES).finished()
     assert list(folder.iterdir()) == []
+    library.load_library.cache_clear()
+    compiling.Build.of.cache_clear()
+    with pytest.warns(KronosWarning, match="slower: the C library.*out of luck"):
+        assert make_backend("auto", tiny_network(), tiny_tokenizer()).name != "native"
+    compiling.Build.of.cache_clear()
 
 
 def test_a_cache_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
