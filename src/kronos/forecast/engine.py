@@ -74,43 +74,48 @@ class Engine:
 
     def _rounds(self, prompts: Sequence[Prompt], paths: int) -> Iterator[tuple[list[int], range]]:
         """Which series, and which of their paths, are written together: alike ones, as many as pay and fit."""
-        order = sorted(range(len(prompts)), key=lambda n: (-self._steps(prompts[n]), -len(prompts[n].s1)))
         together: list[int] = []
-        for member in order:
-            if together and not self._fit([prompts[n] for n in [*together, member]], paths):
+        longest = steps = 0
+        for member in self._order(prompts):
+            length = len(prompts[member].s1)
+            if together and not self._fit(len(together) + 1, max(longest, length), steps, paths):
                 yield together, range(paths)
                 together = []
+            if not together:  # the first one has the most bars to write
+                longest, steps = 0, self._steps(prompts[member])
             together.append(member)
-            if len(together) == 1 and not self._fit([prompts[member]], paths):
-                each = self._paths_that_fit(prompts[member])
+            longest = max(longest, length)
+            if len(together) == 1 and not self._fit(1, length, steps, paths):
+                each = self._paths_that_fit(length, steps)
                 for first in range(0, paths, each):
                     yield together, range(first, min(first + each, paths))
                 together = []
         if together:
             yield together, range(paths)
 
-    def _fit(self, prompts: Sequence[Prompt], paths: int) -> bool:
-        rows = len(prompts) * paths
-        return rows <= self.backend.rows and self._bytes(prompts, paths) <= self.backend.budget
+    def _order(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Series with more bars to write first, so that those who have enough are the last ones."""
+        return sorted(range(len(prompts)), key=lambda n: (-self._steps(prompts[n]), -len(prompts[n].s1)))
 
-    def _paths_that_fit(self, prompt: Prompt) -> int:
-        left = self.backend.budget - self._bytes([prompt], 0)
-        return max(min(self.backend.rows, left // max(self._bytes([prompt], 1) - self._bytes([prompt], 0), 1)), 1)
+    def _fit(self, series: int, longest: int, steps: int, paths: int) -> bool:
+        return series * paths <= self.backend.rows and self._bytes(series, longest, steps, paths) <= self.backend.budget
 
-    def _bytes(self, prompts: Sequence[Prompt], paths: int) -> int:
+    def _paths_that_fit(self, length: int, steps: int) -> int:
+        left = self.backend.budget - self._bytes(1, length, steps, 0)
+        return max(min(self.backend.rows, left // self._bytes(1, 0, steps, 1)), 1)
+
+    def _bytes(self, series: int, longest: int, steps: int, paths: int) -> int:
         """What the caches of some series take."""
         config = self.network.config
         bar = 8 * (config["n_layers"] + 1) * config["d_model"]  # float32 keys and values of one bar in every layer
-        lookbacks = len(prompts) * max(len(prompt.s1) for prompt in prompts)
-        grown = len(prompts) * paths * max(self._steps(prompt) for prompt in prompts)
-        return int(bar * (lookbacks + grown))
+        return int(bar * series * (longest + paths * steps))
 
     @torch.inference_mode()
     def generate(
         self, prompts: Sequence[Prompt], paths: range, tick: Tick = lambda bars: None
     ) -> list[tuple[Tensor, Tensor]]:
         """Sampled tokens of every series, two of (len(paths), H)."""
-        order = sorted(range(len(prompts)), key=lambda n: (-self._steps(prompts[n]), -len(prompts[n].s1)))
+        order = self._order(prompts)
         page = _Page([prompts[n] for n in order], paths, self.seed, self.backend.device)
         self._write(page, tick)
         for number in range(len(order)):
