@@ -116,11 +116,12 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=4)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--only", default="", help="of the runs, those whose name contains this")
     options = parser.parse_args()
     cases = windows(options.folder, options.since, options.origins, least=CONTEXT, lookback=CONTEXT)
     print(f"{len(cases)} origins, {options.samples} paths, horizon {HORIZON}")
     done: dict[str, np.ndarray] = {}
-    for name in RUNS:
+    for name in (name for name in RUNS if options.only in name):
         began = time.monotonic()
         done[name] = scores(cases, name, options.model, options.samples)
         base = done.get(AGAINST.get(name, ""))

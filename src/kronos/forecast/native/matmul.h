@@ -23,9 +23,7 @@ INLINE size_t type_bytes(int type) { return type == FLOAT32 ? 4 : type == BFLOAT
 
 INLINE vec load_weight(const char *p, size_t at, const int type) {
     if (type == FLOAT32) return load((const float *)p + at);
-    if (type == BFLOAT16)
-        return (vec)(__builtin_convertvector(*(const loose_half *)((const uint16_t *)p + at), uvec) << 16);
-    return __builtin_convertvector(__builtin_convertvector(*(const loose_byte *)((const int8_t *)p + at), ivec), vec);
+    return type == BFLOAT16 ? widen_half((const uint16_t *)p + at) : widen_byte((const int8_t *)p + at);
 }
 
 /* out (rows, panels * PANEL) = x (rows, k) times `panels` panels.
@@ -127,6 +125,16 @@ static void finish(const linear *l, int how, float *sums, int rows, int panels, 
         }
 }
 
+enum { WIDE_ENOUGH = 2048 }; /* inputs of a panel that is widened beforehand */
+
+static _Thread_local float wide[2 * WIDE_ENOUGH * PANEL];
+
+/* Panels of few bits as float32, for when many rows meet them. */
+static const char *widened(const linear *l, const char *w, int count) {
+    for (size_t i = 0; i < (size_t)count * l->k * PANEL; i += LANES) store(wide + i, load_weight(w, i, l->type));
+    return (const char *)wide;
+}
+
 /* What this thread claims of y (m, n) = x (m, k) W', or of y += x W', or of y (m, n / 2) = silu(x W1') * (x W3') where
  * the panels of W1 and W3 alternate. */
 static void matmul(team who, const linear *l, const float *x, size_t x_stride, int m, float *y, size_t y_stride,
@@ -144,17 +152,23 @@ static void matmul(team who, const linear *l, const float *x, size_t x_stride, i
             size_t part = bytes >> slowly; /* of the next panel, for each tile of rows to send for */
             for (int u = first; u < stop; u++) {
                 int panel = u * unit, count = panels - panel < unit ? panels - panel : unit;
-                const char *w = (const char *)l->weight + panel * bytes;
-                size_t stride = (size_t)count * PANEL;
+                const char *w = (const char *)l->weight + panel * bytes, *ahead = w + count * bytes;
+                size_t stride = (size_t)count * PANEL, apart = bytes;
+                int type = l->type;
+                if (type != FLOAT32 && end - block > 2 * ROWS && l->k <= WIDE_ENOUGH) {
+                    w = widened(l, w, count);
+                    apart = (size_t)l->k * PANEL * 4;
+                    type = FLOAT32;
+                }
                 for (int r = block, rows; r < end; r += rows) {
                     rows = next_rows(end - r);
                     const float *from = x + r * x_stride;
                     if (count == unit && m <= 2 && unit * m == 4) {
-                        WIDE_TILE_OF[l->type][m](from, x_stride, w, bytes, l->k, sums, stride, w, 0);
+                        WIDE_TILE_OF[type][m](from, x_stride, w, apart, l->k, sums, stride, w, 0);
                     } else {
                         for (int p = 0; p < count; p++)
-                            TILE_OF[l->type][rows](from, x_stride, w + p * bytes, bytes, l->k, sums + p * PANEL,
-                                                   stride, w + (p + count) * bytes + (r - block) / ROWS * part, slowly);
+                            TILE_OF[type][rows](from, x_stride, w + p * apart, apart, l->k, sums + p * PANEL, stride,
+                                                ahead + p * bytes + (r - block) / ROWS * part, slowly);
                     }
                     finish(l, how, sums, rows, count, panel * PANEL, y + r * y_stride, y_stride);
                 }

@@ -1,6 +1,7 @@
 /* Vectors as wide as the processor's, and the few functions that the kernels need of them.
  *
- * GCC's and Clang's vector extensions, no intrinsics: the same text serves AVX2, AVX-512, NEON and plain SSE. */
+ * GCC's and Clang's vector extensions: the same text serves AVX2, AVX-512, NEON and plain SSE. Only to widen small
+ * numbers are the processor's own instructions named, because compilers miss them. */
 #ifndef KRONOS_VECTOR_H
 #define KRONOS_VECTOR_H
 
@@ -8,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -33,6 +38,26 @@ INLINE vec load(const float *p) { return *(const loose_vec *)p; }
 INLINE void store(float *p, vec v) { *(loose_vec *)p = v; }
 INLINE vec select_vec(ivec yes, vec a, vec b) { return (vec)(((ivec)a & yes) | ((ivec)b & ~yes)); }
 INLINE int round_up(int n, int to) { return (n + to - 1) / to * to; }
+
+INLINE vec widen_half(const uint16_t *p) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16);
+#elif defined(__AVX2__)
+    return (vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)), 16);
+#else
+    return (vec)(__builtin_convertvector(*(const loose_half *)p, uvec) << 16);
+#endif
+}
+
+INLINE vec widen_byte(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+#elif defined(__AVX2__)
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
+#else
+    return __builtin_convertvector(__builtin_convertvector(*(const loose_byte *)p, ivec), vec);
+#endif
+}
 
 INLINE float sum_of(vec v) {
     float total = 0;
