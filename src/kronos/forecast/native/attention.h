@@ -97,13 +97,7 @@ static void gather(const part *p, int rows, const float *weights, int room, int 
 
 /* scores (count) become weights; their sum is left to be divided by */
 static float soften(float *scores, int count) {
-    vec top = load(scores);
-    for (int t = LANES; t < count; t += LANES) {
-        vec v = load(scores + t);
-        top = select_vec(v > top, v, top);
-    }
-    float highest = top[0];
-    for (int i = 1; i < LANES; i++) highest = top[i] > highest ? top[i] : highest;
+    float highest = highest_of(scores, count);
     vec total = {0};
     for (int t = 0; t < count; t += LANES) {
         vec v = exp_of(load(scores + t) - highest);

@@ -20,17 +20,6 @@ INLINE float float_of(int32_t rank) {
 
 /* All of these run over n numbers, n a multiple of LANES. */
 
-static float highest_of(const float *x, int n) {
-    vec top = load(x);
-    for (int i = LANES; i < n; i += LANES) {
-        vec v = load(x + i);
-        top = select_vec(v > top, v, top);
-    }
-    float best = top[0];
-    for (int i = 1; i < LANES; i++) best = top[i] > best ? top[i] : best;
-    return best;
-}
-
 static int count_from(const float *x, int n, float bound) {
     ivec count = {0};
     for (int i = 0; i < n; i += LANES) count -= (ivec)(load(x + i) >= bound);

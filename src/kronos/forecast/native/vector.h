@@ -65,6 +65,18 @@ INLINE float sum_of(vec v) {
     return total;
 }
 
+/* the highest of n numbers, n a multiple of LANES */
+static float highest_of(const float *x, int n) {
+    vec top = load(x);
+    for (int i = LANES; i < n; i += LANES) {
+        vec v = load(x + i);
+        top = select_vec(v > top, v, top);
+    }
+    float best = top[0];
+    for (int i = 1; i < LANES; i++) best = top[i] > best ? top[i] : best;
+    return best;
+}
+
 /* exp to about two units in the last place; below -87 it is 0, as for minus infinity */
 INLINE vec exp_of(vec x) {
     const float log2e = 1.44269504088896341f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
