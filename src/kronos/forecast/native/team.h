@@ -101,6 +101,7 @@ static struct {
     pthread_mutex_t busy;
     pthread_once_t once;
     int count;                /* threads that wait for work */
+    int born[MOST_THREADS];   /* the last call before each of them was there */
     int call, call_asleep;    /* grows with every call */
     int size, left;           /* how many take part in this one, and are not done yet */
     int done, done_asleep;    /* the last call that all are done with */
@@ -110,8 +111,7 @@ static struct {
 } crew = {.busy = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
 static void *crew_member(void *id) {
-    int mine = (int)(intptr_t)id, seen = mine >> 16;
-    mine &= 0xFFFF;
+    int mine = (int)(intptr_t)id, seen = crew.born[mine - 1];
     for (;;) {
         await_change(&crew.call, seen, &crew.call_asleep);
         seen = __atomic_load_n(&crew.call, __ATOMIC_ACQUIRE);
@@ -139,9 +139,8 @@ static int crew_gather(int wanted) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (crew.count < wanted) {
         pthread_t thread;
-        /* calls are counted in 15 bits, so that a new thread can be told which one it has not missed */
-        intptr_t id = (intptr_t)crew.call << 16 | (crew.count + 1);
-        if (pthread_create(&thread, 0, crew_member, (void *)id)) break;
+        crew.born[crew.count] = crew.call; /* it may begin to look only after the next one has been announced */
+        if (pthread_create(&thread, 0, crew_member, (void *)(intptr_t)(crew.count + 1))) break;
         pthread_detach(thread);
         crew.count++;
     }
@@ -157,7 +156,7 @@ static void together(int threads, job job, void *what) {
         job(what, (team){0, 1, &alone});
         return;
     }
-    int size = crew_gather(threads - 1) + 1, call = (crew.call + 1) & 0x7FFF;
+    int size = crew_gather(threads - 1) + 1, call = (int)((unsigned)crew.call + 1);
     crew.size = size < threads ? size : threads;
     crew.left = crew.size - 1;
     crew.meeting.claimed = 0;
