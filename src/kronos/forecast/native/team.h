@@ -102,8 +102,8 @@ static struct {
     pthread_once_t once;
     int count;                /* threads that wait for work */
     int born[MOST_THREADS];   /* the last call before each of them was there */
-    int call, call_asleep;    /* grows with every call */
-    int size, left;           /* how many take part in this one, and are not done yet */
+    int call, call_asleep;    /* another number for every call; its last bits say how many threads take part */
+    int left;                 /* of those, how many are not done yet */
     int done, done_asleep;    /* the last call that all are done with */
     job job;
     void *what;
@@ -115,8 +115,9 @@ static void *crew_member(void *id) {
     for (;;) {
         await_change(&crew.call, seen, &crew.call_asleep);
         seen = __atomic_load_n(&crew.call, __ATOMIC_ACQUIRE);
-        if (mine >= crew.size) continue;
-        crew.job(crew.what, (team){mine, crew.size, &crew.meeting});
+        int size = seen & (2 * MOST_THREADS - 1);
+        if (mine >= size) continue; /* and look at nothing else, which may be the next call's already */
+        crew.job(crew.what, (team){mine, size, &crew.meeting});
         if (__atomic_sub_fetch(&crew.left, 1, __ATOMIC_ACQ_REL) == 0) change(&crew.done, seen, &crew.done_asleep);
     }
     return 0;
@@ -156,16 +157,17 @@ static void together(int threads, job job, void *what) {
         job(what, (team){0, 1, &alone});
         return;
     }
-    int size = crew_gather(threads - 1) + 1, call = (int)((unsigned)crew.call + 1);
-    crew.size = size < threads ? size : threads;
-    crew.left = crew.size - 1;
+    int size = crew_gather(threads - 1) + 1;
+    if (size > threads) size = threads;
+    unsigned calls = (unsigned)crew.call / (2 * MOST_THREADS) + 1;
+    crew.left = size - 1;
     crew.meeting.claimed = 0;
     crew.job = job;
     crew.what = what;
     if (crew.left) {
         int done = crew.done;
-        change(&crew.call, call, &crew.call_asleep);
-        job(what, (team){0, crew.size, &crew.meeting});
+        change(&crew.call, (int)(calls * 2 * MOST_THREADS + (unsigned)size), &crew.call_asleep);
+        job(what, (team){0, size, &crew.meeting});
         await_change(&crew.done, done, &crew.done_asleep);
     } else {
         job(what, (team){0, 1, &alone});
