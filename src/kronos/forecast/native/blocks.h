@@ -64,10 +64,9 @@ static part common_part(const cache *c, const layer_cache *l, int series, int he
                   c->shared_room, start, length};
 }
 
-static part own_part(const cache *c, const layer_cache *l, int series, int row, int head, int filled) {
+static part own_part(const cache *c, const layer_cache *l, int row, int head, int filled) {
     size_t at = (size_t)row * l->heads + head;
     int start = largest(filled - c->limit, 0); /* once the look-back is out of sight */
-    (void)series;
     return (part){l->own_keys + at * key_size(l, c->own_room), l->own_values + at * value_size(l, c->own_room),
                   c->own_room, start, filled};
 }
@@ -77,7 +76,7 @@ static void self_attention(const stack *s, const cache *c, const layer_cache *l,
                            float *joint, float *heard, float *scratch, int quiet) {
     int width = l->width, wide = s->width;
     float scale = 1.0f / sqrtf((float)width);
-    part mine = own_part(c, l, series, row, head, c->filled + count);
+    part mine = own_part(c, l, row, head, c->filled + count);
     for (int i = 0; i < count; i++) {
         size_t position = (size_t)(c->lengths[series] + c->filled + i) * (width / 2);
         float *q = joint + (size_t)i * 3 * wide + head * width, *k = q + wide, *v = k + wide;
@@ -103,7 +102,7 @@ static void step_attention(const stack *s, const cache *c, const layer_cache *l,
     size_t position = (size_t)(c->lengths[series] + c->filled) * (width / 2);
     part common = common_part(c, l, series, head, c->filled + 1), own[ROWS];
     for (int r = 0; r < rows; r++) {
-        own[r] = own_part(c, l, series, first + r, head, c->filled + 1);
+        own[r] = own_part(c, l, first + r, head, c->filled + 1);
         float *q = joint + (size_t)(first + r) * 3 * wide + head * width, *k = q + wide, *v = k + wide;
         turn(q, width, s->cosines + position, s->sines + position, scale);
         turn(k, width, s->cosines + position, s->sines + position, 1.0f);

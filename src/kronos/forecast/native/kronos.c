@@ -78,7 +78,7 @@ static void remember(team who, const network *net, const cache *c, const work *w
     share(rows * l->heads, who, &first, &stop);
     for (int unit = first; unit < stop; unit++) {
         int row = unit / l->heads, head = unit % l->heads, series = row / c->paths;
-        part mine = own_part(c, l, series, row, head, 0);
+        part mine = own_part(c, l, row, head, 0);
         for (int i = 0; i < count; i++) {
             size_t position = (size_t)(c->lengths[series] + c->filled + i) * (l->width / 2);
             float *k = w->joint + ((size_t)row * count + i) * 2 * d + head * l->width;
@@ -130,7 +130,7 @@ static void ask(team who, const network *net, const cache *c, const work *w, int
         size_t position = (size_t)(c->lengths[n] + c->filled - 1) * (l->width / 2);
         part common = common_part(c, l, n, head, c->filled), own[ROWS];
         for (int r = 0; r < some; r++) {
-            own[r] = own_part(c, l, n, row + r, head, c->filled);
+            own[r] = own_part(c, l, row + r, head, c->filled);
             float *q = w->joint + (size_t)(row + r) * d + head * l->width;
             const float *from = net->query_table + s1[row + r] * d + head * l->width;
             for (int i = 0; i < l->width; i++) q[i] = net->trained ? from[i] : from[i] * scale;
