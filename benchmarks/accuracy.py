@@ -8,10 +8,8 @@ fewer bits, and of forecasts behind a full context whose oldest bars are recompu
 error. The negative log likelihood of the true tokens is measured for the precisions, bar by bar behind the look-back.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ import torch
 import kronos
 from kronos.bars import fit_normaliser, time_stamps
 from kronos.model import PRECISIONS, Cache, CacheShape, FoldedKronos, FoldedTokenizer, Kronos, load_pair
-from nano import HORIZON, STEPS, crps, windows
+from nano import HORIZON, STEPS, arguments, crps, windows
 
 CONTEXT = 512
 TOGETHER = 32
@@ -110,12 +108,7 @@ def told(name: str, values: np.ndarray, base: np.ndarray | None, seconds: float 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--since", default="1900-01-01")
-    parser.add_argument("--origins", type=int, default=4)
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--samples", type=int, default=100)
+    parser = arguments(__doc__)
     parser.add_argument("--only", default="", help="of the runs, those whose name contains this")
     options = parser.parse_args()
     cases = windows(options.folder, options.since, options.origins, least=CONTEXT, lookback=CONTEXT)

@@ -48,14 +48,20 @@ def windows(
     return found
 
 
-def main() -> None:
-    """Score and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark over origins can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--since", default="1900-01-01")
     parser.add_argument("--origins", type=int, default=4)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--samples", type=int, default=100)
+    return parser
+
+
+def main() -> None:
+    """Score and print a table."""
+    parser = arguments(__doc__)
     options = parser.parse_args()
     model = kronos.load(options.model)
     cases = windows(options.folder, options.since, options.origins, least=LOOKBACK)

@@ -4,6 +4,7 @@ Everything that a struct points at is kept alive beside it, in `held`.
 """
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ class Packed:
         self.held: list[Any] = []
         self._turning: list[tuple[Any, str, str, Tensor]] = []
         self.positions = 0
+        self._lock = threading.Lock()
 
     def at(self, tensor: Tensor) -> int:
         """The address of a tensor that is kept."""
@@ -86,12 +88,14 @@ class Packed:
 
     def reach(self, positions: int) -> None:
         """Have the angles of at least so many positions."""
-        if positions <= self.positions:
-            return
-        self.positions = max(positions, 2 * self.positions)
-        for struct, cosines, sines, frequencies in self._turning:
-            for name, angles in zip((cosines, sines), rotation_at(frequencies, 0, self.positions), strict=True):
-                setattr(struct, name, self.at(angles[:, : len(frequencies)]))
+        with self._lock:
+            if positions <= self.positions:
+                return
+            reached = max(positions, 2 * self.positions)
+            for struct, cosines, sines, frequencies in self._turning:
+                for name, angles in zip((cosines, sines), rotation_at(frequencies, 0, reached), strict=True):
+                    setattr(struct, name, self.at(angles[:, : len(frequencies)]))
+            self.positions = reached  # only now may another caller rely on them
 
 
 class PackedNetwork(Packed):
