@@ -1,0 +1,1 @@
+"""Bars over a network, one file a source."""
