@@ -20,8 +20,16 @@ class Key:
         for field in ("source", "symbol"):
             text = getattr(self, field)
             if not isinstance(text, str) or not text.strip() or text != text.strip() or not text.isprintable():
-                raise ConfigError(f"a series needs a {field}: a printable text without blanks at its ends, not {text!r}")
+                raise ConfigError(
+                    f"a series needs a {field}: a printable text without blanks at its ends, not {text!r}"
+                )
         object.__setattr__(self, "timeframe", str(Timeframe.parse(self.timeframe)))
+
+    @property
+    def asset(self) -> str:
+        """The symbol without the number of a piece: BTC/USDT for BTC/USDT#2."""
+        symbol, mark, number = self.symbol.rpartition("#")
+        return symbol if mark and symbol and number.isdigit() else self.symbol
 
     @property
     def path(self) -> str:
