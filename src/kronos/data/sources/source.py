@@ -12,8 +12,8 @@ class Page:
     """Some finished bars, and how far the asking has come."""
 
     frame: pd.DataFrame
-    """COLUMNS as float64 (volume and amount all-NaN where the source has none) over increasing times in UTC,
-    each the start of its bar; may be empty."""
+    """COLUMNS as float64 (volume and amount all-NaN where the source has none) over increasing times, each the start
+    of its bar, in UTC or the exchange's zone (then a `zone` of the source names it); may be empty."""
     reached: pd.Timestamp
     """Every finished bar that starts before this moment has been delivered, by this page or those before it."""
 
