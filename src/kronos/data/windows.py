@@ -2,53 +2,20 @@
 
 A window is an (index of series, first row) pair and nothing is random here: the same index is always the same window.
 Which windows a step reads is decided by `WindowSampler` from (seed, step) alone, so an interrupted run goes on with
-exactly the windows it would have read.
+exactly the windows it would have read; `epochs` has the other order, every window once.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from kronos.bars import COLUMNS, infer_timeframe, time_stamps
-from kronos.data.files import bar_files, read_bars
-from kronos.errors import BarsError
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series of bars as arrays."""
-
-    name: str
-    timeframe: str
-    times: NDArray[np.datetime64]  # (T,) naive, ns
-    bars: NDArray[np.float64]  # (T, 6)
-    stamps: NDArray[np.int8]  # (T, 5)
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame, name: str) -> "Series":
-        """From a canonical frame."""
-        index = frame.index
-        assert isinstance(index, pd.DatetimeIndex)
-        naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
-        return cls(
-            name=name,
-            timeframe=str(infer_timeframe(index)),
-            times=naive.as_unit("ns").to_numpy(),
-            bars=np.ascontiguousarray(frame[list(COLUMNS)].to_numpy(dtype=np.float64)),
-            stamps=time_stamps(naive).astype(np.int8),
-        )
-
-
-def load_series(place: str | Path) -> list[Series]:
-    """Every series below a folder (or the one in a file), named by its path in that folder."""
-    place = Path(place)
-    root = place if place.is_dir() else place.parent
-    return [Series.of(read_bars(path), str(path.relative_to(root).with_suffix(""))) for path in bar_files(place)]
+from kronos.bars import fit_normaliser
+from kronos.bars.normaliser import Inputs
+from kronos.data.augment import Augmentation, altered, check_share
+from kronos.data.series import Series, Timeline
+from kronos.errors import BarsError, ConfigError
 
 
 class Batch(NamedTuple):
@@ -57,6 +24,10 @@ class Batch(NamedTuple):
     bars: NDArray[np.float64]  # (B, L + H, 6)
     stamps: NDArray[np.int8]  # (B, L + H, 5)
     lookback: int
+
+    def inputs(self, kind: str, clip: float = 5.0) -> Inputs:
+        """Network inputs (B, L + H, 6) in units fitted on the look-back alone."""
+        return fit_normaliser(kind, self.bars[:, : self.lookback], clip).apply(self.bars)
 
 
 class Windows:
@@ -70,20 +41,29 @@ class Windows:
         *,
         since: str | None = None,
         before: str | None = None,
+        rows: Sequence[tuple[int, int]] | NDArray[np.int64] | None = None,
     ) -> None:
-        """Index the windows; with `before`, a window's last bar lies before it too, so that parts cannot overlap."""
+        """Index the windows; with `before`, a window's last bar lies before it too, so that parts cannot overlap.
+
+        `rows` says for every series in which rows [first, stop) its windows lie whole, as a part of a split does.
+        """
+        check_shape(lookback, horizon)
         self.series, self.lookback, self.length = series, lookback, lookback + horizon
-        firsts, counts = [], []
-        for one in series:
-            low = 0 if since is None else int(np.searchsorted(one.times, np.datetime64(since))) - lookback
-            stop = len(one.times) if before is None else int(np.searchsorted(one.times, np.datetime64(before)))
-            firsts.append(max(low, 0))
-            counts.append(max(stop - self.length + 1 - max(low, 0), 0))
-        self.firsts, self.counts = np.array(firsts), np.array(counts)
+        bounds = _bounds(series, rows)
+        for one, bound in zip(series, bounds, strict=True):
+            if since is not None:
+                bound[0] = max(bound[0], np.searchsorted(one.times, np.datetime64(since)) - lookback)
+            if before is not None:
+                bound[1] = min(bound[1], np.searchsorted(one.times, np.datetime64(before)))
+        self.firsts = bounds[:, 0]
+        self.counts = count_windows(bounds, lookback, horizon)
         self._ends = np.cumsum(self.counts)
         if not len(self):
             span = f"between {since or 'the beginning'} and {before or 'the end'}"
-            raise BarsError(f"no window of {lookback} + {horizon} bars fits into any of {len(series)} series {span}")
+            within = "" if rows is None else " in the rows given"
+            raise BarsError(
+                f"no window of {lookback} + {horizon} bars fits into any of {len(series)} series {span}{within}"
+            )
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -101,26 +81,38 @@ class Windows:
         stamps = np.stack([self.series[s].stamps[row : row + self.length] for s, row in places])
         return Batch(bars, stamps, self.lookback)
 
+    def numbers(self, which: NDArray[np.int64], along: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The numbers of the windows that lie at a share `along` in [0, 1) of the windows of series `which`."""
+        counts = self.counts[which]
+        numbers: NDArray[np.int64] = self._ends[which] - counts + (along * counts).astype(np.int64)
+        return numbers
+
 
 class WindowSampler:
     """Draws batches: a group of series, then a series, then a window, from a generator keyed by (seed, step).
 
-    Groups (by default the timeframe and the series' top folder) weigh by the square root of their windows, so that a
-    million hourly bars do not drown a hundred thousand daily ones.
+    Groups (the timeframe and the market, or the series' top folder) weigh by the square root of their windows, so that
+    a million hourly bars do not drown a hundred thousand daily ones. `weights` gives every market its share of the
+    draws instead; within a market it stays at the square root. Neither `augment` nor `without_volume` (the share of
+    windows whose volume and amount are zeroed) changes which windows are drawn.
     """
 
-    def __init__(self, windows: Windows, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        batch: int,
+        seed: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        augment: Sequence[Augmentation] = (),
+        without_volume: float = 0.0,
+    ) -> None:
         """Draw `batch` windows a step."""
+        check_share(without_volume, "without_volume")
         self.windows, self.batch_size, self.seed = windows, batch, seed
-        groups = [(one.timeframe, one.name.partition("/")[0]) for one in windows.series]
-        totals: dict[tuple[str, str], int] = {}
-        for group, count in zip(groups, windows.counts, strict=True):
-            totals[group] = totals.get(group, 0) + int(count)
-        weights = [
-            float(count) / totals[group] ** 0.5 if totals[group] else 0.0
-            for group, count in zip(groups, windows.counts, strict=True)
-        ]
-        self._odds = np.cumsum(weights) / np.sum(weights)
+        self.augment, self.without_volume = tuple(augment), without_volume
+        odds = _odds(windows) if weights is None else _weighted(_odds(windows), windows.series, weights)
+        self._odds = np.cumsum(odds) / np.sum(odds)
 
     def __call__(self, step: int) -> Batch:
         """The batch of this step, always the same one."""
@@ -128,6 +120,75 @@ class WindowSampler:
         chosen = np.minimum(
             np.searchsorted(self._odds, random.random(self.batch_size), side="right"), len(self._odds) - 1
         )
-        counts = self.windows.counts[chosen]
-        before = self.windows._ends[chosen] - counts
-        return self.windows.batch(before + (random.random(self.batch_size) * counts).astype(np.int64))
+        batch = self.windows.batch(self.windows.numbers(chosen, random.random(self.batch_size)))
+        return batch._replace(bars=altered(batch.bars, [self.seed, step, 1], self.augment, self.without_volume))
+
+
+def check_shape(lookback: int, horizon: int) -> None:
+    """Refuse windows that are none."""
+    if lookback < 1 or horizon < 0:
+        raise ConfigError(f"a window has lookback >= 1 and horizon >= 0, not {lookback} and {horizon}")
+
+
+def count_windows(rows: NDArray[np.int64], lookback: int, horizon: int) -> NDArray[np.int64]:
+    """How many windows lie whole in each of the rows [first, stop), (N, 2)."""
+    counts: NDArray[np.int64] = np.maximum(rows[:, 1] - rows[:, 0] - (lookback + horizon) + 1, 0)
+    return counts
+
+
+def _bounds(
+    series: Sequence[Timeline], rows: Sequence[tuple[int, int]] | NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """The rows [first, stop) of every series in which windows may lie, (N, 2)."""
+    whole = np.array([[0, len(one)] for one in series], dtype=np.int64).reshape(-1, 2)
+    if rows is None:
+        return whole
+    given = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    if len(given) != len(whole):
+        raise ConfigError(f"rows are given for {len(given)} series and there are {len(whole)}; give a pair for each")
+    bad = (given[:, 0] < 0) | (given[:, 1] > whole[:, 1])
+    if bad.any():
+        which = int(bad.argmax())
+        raise ConfigError(f"rows {given[which].tolist()} do not lie in the {whole[which, 1]} of {series[which].name}")
+    return given
+
+
+def group_of(one: Timeline) -> str:
+    """What a series is weighed with: its market, or the top folder of its name."""
+    return one.market or one.name.partition("/")[0]
+
+
+def _odds(windows: Windows) -> NDArray[np.float64]:
+    """How often each series is drawn, in no unit: by its windows, over the root of those of its group."""
+    groups = [(one.timeframe, group_of(one)) for one in windows.series]
+    totals: dict[tuple[str, str], int] = {}
+    for group, count in zip(groups, windows.counts, strict=True):
+        totals[group] = totals.get(group, 0) + int(count)
+    return np.array(
+        [
+            float(count) / totals[group] ** 0.5 if totals[group] else 0.0
+            for group, count in zip(groups, windows.counts, strict=True)
+        ]
+    )
+
+
+def _weighted(
+    odds: NDArray[np.float64], series: Sequence[Timeline], weights: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """The odds, scaled within every market so that they sum to its weight."""
+    markets = np.array([group_of(one) for one in series])
+    there = set(markets.tolist())
+    if there != set(weights):
+        missing, unknown = sorted(there - set(weights)), sorted(set(weights) - there)
+        what = f"no weight for {', '.join(missing)}" if missing else f"no series of {', '.join(unknown)}"
+        raise ConfigError(f"weights: {what}; the markets are {', '.join(sorted(there))}, and 0 leaves one out")
+    scaled = np.zeros_like(odds)
+    for market, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"weights: {market} has {weight}; a weight is a number from 0 up")
+        mine = markets == market
+        total = odds[mine].sum()
+        scaled[mine] = odds[mine] * (weight / total) if total else 0.0
+    if not scaled.sum():
+        raise ConfigError("weights: no market with a window has a weight above 0")
+    return scaled

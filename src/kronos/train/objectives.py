@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kronos.bars import fit_normaliser
 from kronos.data import Batch
 from kronos.model import Kronos, KronosTokenizer
 
@@ -89,5 +88,4 @@ class PredictorObjective:
 
 def normalised(batch: Batch, kind: str) -> Tensor:
     """Network inputs (B, L + H, 6) of a batch, in units fitted on its look-back alone."""
-    fitted = fit_normaliser(kind, batch.bars[:, : batch.lookback])
-    return torch.from_numpy(np.ascontiguousarray(fitted.apply(batch.bars)))
+    return torch.from_numpy(np.ascontiguousarray(batch.inputs(kind)))
