@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from kronos.data.qlib import QlibFolder, qlib_code, write_qlib
-from kronos.data.qlib_encode import FIELDS
-from kronos.data.qlib_names import folder_of
+from kronos.data.qlib.encode import FIELDS
+from kronos.data.qlib.names import folder_of
 
 ODD = ("BTC/USDT", "con", "^GSPC", "BRK-B", "sh.600000", "000001.SZ", "NA")
 EXPRESSIONS = [*(f"${field}" for field in FIELDS), "$close/$factor", "$volume*$factor", "Ref($close, 1)"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos.bars.candles import COLUMNS, invalid
-from kronos.bars.frame import canonical
+from kronos.bars.frame import canonical, loose
 from kronos.bars.stamps import parse_times
 from kronos.errors import BarsError
 
@@ -154,6 +154,8 @@ def test_zones() -> None:
         parse_times(["2024-01-05T09:30:00Z", "2024-01-05T09:35:00"])
     with pytest.raises(BarsError, match="zone"):
         parse_times([aware[0], TIMES[1]])
+    with pytest.raises(BarsError, match=r"row 1: the time '2024-01-05 09:3\+05' cannot be read"):
+        parse_times(["2024-01-05 09:30", "2024-01-05 09:3+05"])
 
 
 def test_date_and_time_columns() -> None:
@@ -322,6 +324,175 @@ def test_every_candle_passes_in_every_dress(prices, dtype, freq, with_volume) ->
     assert (result["amount"] > 0).all() == with_volume
 
 
+# Loose frames ---------------------------------------------------------------------------------------------------------
+
+
+def test_loose_reads_what_canonical_reads() -> None:
+    frame = raw()
+    before = frame.copy(deep=True)
+    pd.testing.assert_frame_equal(loose(frame), canonical(frame))
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(loose(frame.astype(dict.fromkeys(COLUMNS, str))), canonical(frame))
+    assert (loose(frame, times=TIMES + pd.Timedelta(days=1)).index == TIMES + pd.Timedelta(days=1)).all()
+    assert str(loose(frame, times=TIMES.tz_localize("Asia/Tokyo")).index.tz) == "Asia/Tokyo"
+
+
+def test_loose_refuses_no_value_and_no_order() -> None:
+    frame = raw().iloc[[3, 1, 1, 0]].drop(columns="amount")
+    frame.iloc[0, 1:] = [np.nan, np.inf, -1.0, 0.0, -5.0]
+    result = loose(frame)
+    assert list(result.index) == [TIMES[i] for i in (3, 1, 1, 0)]
+    assert result.index.name == "timestamp"
+    np.testing.assert_array_equal(result.iloc[0], [np.nan, np.inf, -1.0, 0.0, -5.0, np.nan])
+    assert result["amount"].isna().all()
+    assert (result.dtypes == np.float64).all()
+    assert len(loose(raw(1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (raw().drop(columns="low"), ["no column for low"]),
+        (raw().drop(columns="timestamp"), ["no times"]),
+        (raw().assign(close="abc"), ["row 0, line 11", "'close' is 'abc'"]),
+        (raw().assign(timestamp="soon"), ["row 0, line 11", "'soon'"]),
+        (raw().assign(timestamp=None), ["row 0, line 11", "missing"]),
+        (raw().iloc[:0], ["empty"]),
+        ([1, 2], ["list"]),
+    ],
+)
+def test_loose_refuses_what_cannot_be_read(frame: object, words: list[str]) -> None:
+    with pytest.raises(BarsError) as caught:
+        loose(frame, name="x", lines=np.arange(11, 19))  # type: ignore[arg-type]
+    assert str(caught.value).startswith("x: ")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_lines_stand_beside_rows_in_every_refusal() -> None:
+    lines = np.arange(100, 108)
+    frame = raw()
+    refused(
+        frame.assign(close=[101.0, 102, -3, *range(104, 109)]), "row 2, line 102 (2024", "not positive", lines=lines
+    )
+    refused(frame.iloc[[0, 1, 1, 2]], "row 2, line 102", "twice", lines=lines)
+    refused(frame.iloc[[0, 2, 1]], "row 2, line 102", "earlier", lines=lines)
+    mixed = TIMES[:1].append(pd.date_range("2024-02-01", periods=60, freq="1h")).append(
+        pd.date_range("2024-03-01", periods=20, freq="1min"))  # fmt: skip
+    refused(raw(81), "line ", "one timeframe", times=mixed, lines=np.arange(81))
+
+
+def test_a_long_value_is_not_quoted_in_full() -> None:
+    with pytest.raises(BarsError) as caught:
+        loose(raw().assign(close="9x" * 10_000))
+    assert len(str(caught.value)) < 300
+
+
+def test_holes_in_volume_and_amount_are_filled_row_by_row() -> None:
+    frame = raw()
+    mean = frame[list(PRICES)].mean(axis=1).to_numpy()
+    frame.loc[1:2, "volume"] = np.nan
+    frame.loc[2:3, "amount"] = np.nan
+    refused(frame, "volume", "NaN")
+    result = canonical(frame, volume_rule="fill")
+    assert result["volume"].to_numpy() == pytest.approx([10, 1000 / mean[1], 0, 10, 10, 10, 10, 10])
+    assert result["amount"].to_numpy() == pytest.approx([1000, 1000, 0, 10 * mean[3], 1000, 1000, 1000, 1000])
+    only = canonical(frame.drop(columns="amount"), volume_rule="fill")
+    assert only["volume"].tolist() == [10, 0, 0, 10, 10, 10, 10, 10]
+    assert only["amount"].to_numpy() == pytest.approx(only["volume"].to_numpy() * mean)
+    neither = frame.drop(columns=["volume", "amount"])
+    assert (canonical(neither, volume_rule="fill")[["volume", "amount"]] == 0).all(axis=None)
+    pd.testing.assert_frame_equal(canonical(raw(), volume_rule="fill"), canonical(raw()))
+    frame.loc[0, "volume"] = np.inf
+    refused(frame, "row 0", "infinite", volume_rule="fill")
+    frame.loc[0, "volume"] = -1.0
+    refused(frame, "row 0", "negative", volume_rule="fill")
+
+
+# More writings of time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "writing",
+    [
+        "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S.%f", "%m-%d-%Y %I:%M %p", "%d/%m/%y %H:%M",
+        "%m/%d/%y %H:%M", "%y/%m/%d %H:%M", "%d.%m.%Y %H:%M:%S GMT", "%d-%b-%Y %H:%M", "%d-%b-%y %H:%M",
+        "%Y/%m/%d %I:%M:%S %p", "%Y-%m-%d %I-%p", "%Y%m%d %H%M%S", "%Y%m%d %H:%M", "%m/%d/%Y, %H:%M", "%d/%m/%Y %H%M",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("way", [1, -1])
+def test_one_writing_throughout_is_read_oldest_or_newest_first(writing: str, way: int) -> None:
+    times = pd.date_range("2023-11-27 01:00", periods=400, freq="4h", unit="ns")[::way]
+    parsed = parse_times(list(times.strftime(writing)))
+    expected = times.tz_localize("UTC") if "GMT" in writing else times
+    assert (parsed == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.datetimes(dt.datetime(1971, 1, 1), dt.datetime(2068, 1, 1)), st.integers(1, 40), st.sampled_from(["dmy", "mdy"]),
+    st.sampled_from("-/."), st.sampled_from(["1D", "7D", "1h", "5min"]),
+)  # fmt: skip
+def test_day_and_month_are_never_taken_for_each_other(start, rows, order, sign, freq) -> None:  # type: ignore[no-untyped-def]
+    times = pd.date_range(start.replace(second=0, microsecond=0), periods=rows, freq=freq, unit="ns")
+    text = times.strftime(sign.join(f"%{part}" for part in order.replace("y", "Y")) + " %H:%M")
+    try:
+        parsed = parse_times(list(text))
+    except BarsError as error:
+        refusal = str(error)
+    else:
+        assert (parsed == times).all()
+        return
+    assert "told apart" in refusal
+    assert (times.day <= 12).all()
+
+
+def test_days_of_excel() -> None:
+    assert (parse_times([45296.395833333336, 45296.399305555555]) == TIMES[:2]).all()
+    assert (parse_times(["45296.39583", "45296.39931"]) == TIMES[:2]).all()
+    assert (parse_times([45296, 45299]) == pd.DatetimeIndex(["2024-01-05", "2024-01-08"])).all()
+    refused(raw(2), "no date", times=[19_999, 20_000])
+    refused(raw(2), "no date", times=[80_000, 80_001])
+
+
+def test_counts_whose_unit_changes_on_the_way() -> None:
+    nano = EPOCH.copy()
+    for smaller, larger in ((10**9, 10**6), (10**6, 10**3), (10**9, 10**3), (10**3, 1)):
+        mixed = np.r_[nano[:4] // smaller, nano[4:] // larger]
+        assert (parse_times(mixed) == TIMES).all()
+    old = pd.date_range("1970-01-05", "2024-01-05", freq="7D")
+    assert (parse_times(old.as_unit("ms").asi8) == old).all()
+
+
+def test_clocks_without_colons() -> None:
+    frame = raw().drop(columns="timestamp").assign(date=20240105)
+    for clock in (
+        TIMES.strftime("%H%M%S").astype(int), TIMES.strftime("%H%M%S"), TIMES.strftime("%H%M"),
+        TIMES.strftime("%H%M").astype(int), TIMES.strftime("%H%M").astype(float), TIMES.strftime("%I:%M %p"),
+        TIMES.strftime("%I:%M:%S%p"),
+    ):  # fmt: skip
+        assert (canonical(frame.assign(time=clock)).index == TIMES).all()
+    night = pd.date_range("2024-01-05", periods=8, freq="1min")
+    assert (canonical(frame.assign(time=night.strftime("%H%M%S"))).index == night).all()
+    assert (canonical(frame.assign(date=TIMES, time=TIMES.strftime("%H:%M"))).index == TIMES).all()
+    refused(frame.assign(time=range(9, 17)), "hour or a minute")
+    refused(frame.assign(time=[930, 935, 940, 945, 950, 955, 960, 965]), "row 6", "960", "time of day")
+    refused(frame.assign(time=[*TIMES.strftime("%H:%M")[:7], "25:00"]), "row 7", "'25:00'", "time of day")
+
+
+@pytest.mark.parametrize(
+    "word", ["now", "today", "09:30", "Jan 05", "Monday", "nat", "31/02/2024", "99/99/99", "9" * 400]
+)
+def test_what_says_no_date_is_no_time(word: str) -> None:
+    with pytest.raises(BarsError, match="row 0"):
+        parse_times([word, word])
+
+
+def test_no_times_are_no_times() -> None:
+    assert len(parse_times([])) == 0
+    assert parse_times([]).dtype == "datetime64[ns]"
+
+
 MARKET = Path(__file__).resolve().parents[2].parent / "shared" / "market"
 
 
@@ -330,5 +501,4 @@ def test_real_series_pass() -> None:
     manifest = pd.read_csv(MARKET / "MANIFEST.csv")
     for row in manifest.groupby(["market", "interval", "source"]).first().itertuples():
         bars = pd.read_parquet(MARKET / str(row.file)).iloc[-3000:]
-        bars = bars.dropna(axis=1)  # some early volumes are missing, which is for the data room to mend
-        assert not invalid(canonical(bars, name=str(row.file)).to_numpy()).any()
+        assert not invalid(canonical(bars, name=str(row.file), volume_rule="fill").to_numpy()).any()

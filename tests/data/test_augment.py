@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kronos.bars import invalid
 from kronos.bars.candles import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
-from kronos.data.augment import (
+from kronos.data.sets.augment import (
     Augmentation,
     altered,
     invert_trend,
@@ -160,7 +160,7 @@ def slow_warp(bars: np.ndarray, cuts: np.ndarray) -> np.ndarray:
 
 
 def test_warping_cuts_the_path_as_walking_along_it_does() -> None:
-    from kronos.data.augment import _recut
+    from kronos.data.sets.augment import _recut
 
     bars = market(batch=2, length=12)
     random = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_warping_cuts_the_path_as_walking_along_it_does() -> None:
 
 
 def test_warping_at_the_edges_of_bars_merges_and_keeps_them() -> None:
-    from kronos.data.augment import _recut
+    from kronos.data.sets.augment import _recut
 
     bars = market(batch=1, length=4)
     kept = _recut(bars, np.array([[0.0, 1.0, 2.0, 3.0, 4.0]]))

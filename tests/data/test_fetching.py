@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronos.data.commits import Origin
 from kronos.data.keys import Key
-from kronos.data.lake import Lake
+from kronos.data.lake.commits import Origin
+from kronos.data.lake.lake import Lake
 from kronos.data.sources.fetching import Failed, Fetched, fetch, update
 from kronos.data.sources.source import Page
 from kronos.errors import ConfigError, KronosWarning, SourceError
@@ -74,7 +74,7 @@ def sessions(days: int, *, zone: str = "Asia/Shanghai") -> pd.DataFrame:
 @pytest.fixture(scope="module", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kronos.data.store.os.fsync", lambda file: None)
+        patch.setattr("kronos.data.lake.store.os.fsync", lambda file: None)
         yield
 
 

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos.bars import COLUMNS
-from kronos.data import commits, lake
 from kronos.data.keys import Key
-from kronos.data.lake import Lake, Origin
+from kronos.data.lake import commits, lake
+from kronos.data.lake.lake import Lake, Origin
 from kronos.errors import BarsError, ConfigError, SourceError
 from reference import bars_frame
 
@@ -440,7 +440,7 @@ def test_a_failing_disk_leaves_the_series_as_it_was(tmp_path: Path, monkeypatch:
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kronos.data.store._write_through", full)
+    monkeypatch.setattr("kronos.data.lake.store._write_through", full)
     with pytest.raises(SourceError, match=rf"{tmp_path}.*No space left"):
         there.write(KEY, FRAME[100:], FROM)
     monkeypatch.undo()

@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kronos.bars import Timeframe
-from kronos.data.lake import Lake
+from kronos.data.lake.lake import Lake
 from kronos.data.sources.akshare_source import Akshare
 from kronos.data.sources.baostock_source import Baostock
 from kronos.data.sources.ccxt_source import Ccxt

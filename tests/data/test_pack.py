@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kronos.data import Series, Windows, WindowSampler, load_series
-from kronos.data.pack import is_pack, open_pack, pack
+from kronos.data.sets.pack import is_pack, open_pack, pack
 from kronos.errors import BarsError, ConfigError, SourceError
 from reference import bars_frame
 

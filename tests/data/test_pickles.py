@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from kronos.data import Series
-from kronos.data.pickle_check import Validation, validate
-from kronos.data.pickled_frames import ALLOWED
-from kronos.data.pickles import FILES, SUMMARY, read_pickle, write_pickles
+from kronos.data.pickles.check import Validation, validate
+from kronos.data.pickles.frames import ALLOWED
+from kronos.data.pickles.pickles import FILES, SUMMARY, read_pickle, write_pickles
 from kronos.errors import BarsError, ConfigError, KronosError, SourceError
 from reference import bars_frame
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kronos.bars import COLUMNS, canonical
 from kronos.data.qlib import QlibFolder, is_qlib, qlib_code, qlib_frequency, read_qlib, write_qlib
-from kronos.data.qlib_names import spelled
+from kronos.data.qlib.names import spelled
 from kronos.errors import BarsError, ConfigError, KronosError, KronosWarning, SourceError
 from reference import bars_frame
 
@@ -515,7 +515,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path, monkeyp
 
 
 def test_a_calendar_that_a_float_cannot_count_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kronos.data.qlib_write.SLOTS", 8)
+    monkeypatch.setattr("kronos.data.qlib.write.SLOTS", 8)
     write_qlib(tmp_path / "q", {"A": frame_of(8)})
     with refused(BarsError, "9 slots"):
         write_qlib(tmp_path / "q", {"A": frame_of(9)}, append=True)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronos.data import Series, WindowSampler
-from kronos.data.series import Timeline
-from kronos.data.splits import Split, cut_rows, split_by_dates, split_by_ratio, walk_forward
+from kronos.data.sets.series import Timeline
+from kronos.data.sets.splits import Split, cut_rows, split_by_dates, split_by_ratio, walk_forward
 from kronos.errors import BarsError, ConfigError
 from reference import bars_frame
 

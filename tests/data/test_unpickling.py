@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronos.data.pickled_frames import ALLOWED
-from kronos.data.pickles import read_pickle
+from kronos.data.pickles.frames import ALLOWED
+from kronos.data.pickles.pickles import read_pickle
 from kronos.errors import SourceError
 from reference import bars_frame
 
@@ -325,7 +325,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path: Path, what: str) -> None:
 
 
 def test_too_many_steps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kronos.data.unpickling.MOST_STEPS", 1000)
+    monkeypatch.setattr("kronos.data.pickles.unpickling.MOST_STEPS", 1000)
     (tmp_path / "x.pkl").write_bytes(b"}" * 2000)
     refused(tmp_path / "x.pkl", "more than 1,000 steps")
 
@@ -361,8 +361,8 @@ def good_pickles() -> list[bytes]:
 @given(st.integers(0, 7), st.integers(0, 2**32), st.integers(1, 4))
 def test_damaged_pickles_are_refused_or_give_frames(which: int, seed: int, changes: int) -> None:
     """Whatever a byte is changed to, nothing but the one error comes of it."""
-    from kronos.data.pickled_frames import frames_of
-    from kronos.data.unpickling import RefusedError, read_records
+    from kronos.data.pickles.frames import frames_of
+    from kronos.data.pickles.unpickling import RefusedError, read_records
 
     content, chance = bytearray(good_pickles()[which]), random.Random(seed)
     for _ in range(changes):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from kronos.bars import COLUMNS, KINDS, time_stamps
 from kronos.data import Series, Windows, WindowSampler, load_series
-from kronos.data.augment import Augmentation
-from kronos.data.epochs import Epoch, permuted
 from kronos.data.keys import Key
-from kronos.data.lake import Lake, Origin
-from kronos.data.pack import pack
+from kronos.data.lake.lake import Lake, Origin
+from kronos.data.sets.augment import Augmentation
+from kronos.data.sets.epochs import Epoch, permuted
+from kronos.data.sets.pack import pack
 from kronos.errors import BarsError, ConfigError, SourceError
 from reference import bars_frame
 

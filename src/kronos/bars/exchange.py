@@ -185,8 +185,7 @@ def exchange_rule(times: pd.DatetimeIndex, timeframe: Timeframe, exchange: Excha
     With the rule goes the zone of its wall clock, naive times being UTC; None where it is the clock of `times` itself.
     """
     late = times[-20_000:] if timeframe.intraday else times[-400:]
-    own = wall_clock(late)
-    there = wall_clock((late if late.tz is not None else late.tz_localize("UTC")).tz_convert(exchange.zone))
+    own, there = wall_clock(late), _clock_there(late, exchange)
     if not timeframe.intraday:
         days = exchange.hours(int(own[0] // DAY) - 1, int(own[-1] // DAY) + 1).days
         abroad = np.isin(there // DAY, days).mean() > np.isin(own // DAY, days).mean()
@@ -197,6 +196,47 @@ def exchange_rule(times: pd.DatetimeIndex, timeframe: Timeframe, exchange: Excha
     if times.tz is None and _fit(hours, own) >= _fit(hours, there) - 0.05:
         return _exchange_bars(own, timeframe, exchange, hours), None
     return _exchange_bars(there, timeframe, exchange, hours), exchange.zone
+
+
+@dataclass(frozen=True)
+class OpenTimes:
+    """When an exchange was open, by the wall clock `wall` of a whole history: of `zone`, or of its index where None."""
+
+    wall: Ints
+    zone: str | None
+    hours: _Hours
+    ends: bool
+
+    def open_at(self, wall: Ints) -> Flags:
+        """Which times belong to a session, or come before or after the hours of a day that closes as usual."""
+        hours = self.hours
+        inside = hours.inside(wall, ends=self.ends)
+        opens, closes, _ = hours.usual()
+        if opens[0] < 0 or closes[0] > DAY:
+            return inside
+        whole = hours.days[hours.closes - hours.days * DAY >= closes[0]]
+        clock = wall % DAY
+        early, late = (clock <= opens[0], clock > closes[0]) if self.ends else (clock < opens[0], clock >= closes[0])
+        return np.asarray(inside | (np.isin(wall // DAY, whole) & (early | late)), dtype=np.bool_)
+
+
+def open_times(times: pd.DatetimeIndex, timeframe: Timeframe, exchange: Exchange) -> OpenTimes:
+    """The sessions of an exchange over a whole history, whose clock is told as `exchange_rule` tells it."""
+    own, there = wall_clock(times), _clock_there(times, exchange)
+    hours = exchange.hours(int(min(own[0], there[0]) // DAY) - 15, int(max(own[-1], there[-1]) // DAY) + 15)
+    if not timeframe.intraday:
+        abroad = bool(np.isin(there // DAY, hours.days).mean() > np.isin(own // DAY, hours.days).mean())
+    else:
+        abroad = times.tz is not None or _fit(hours, own[-20_000:]) < _fit(hours, there[-20_000:]) - 0.05
+    wall = there if abroad else own
+    whole = hours.closes - hours.days * DAY >= hours.usual()[1][0]  # half days may well have a bar after their end
+    ends = bool(np.isin(wall, hours.closes[whole]).sum() > np.isin(wall, hours.opens[whole]).sum())
+    return OpenTimes(wall, exchange.zone if abroad else None, hours, ends)
+
+
+def _clock_there(times: pd.DatetimeIndex, exchange: Exchange) -> Ints:
+    """The wall clock of the exchange, naive times being UTC."""
+    return wall_clock((times if times.tz is not None else times.tz_localize("UTC")).tz_convert(exchange.zone))
 
 
 def _fit(hours: _Hours, wall: Ints) -> float:

@@ -5,163 +5,194 @@ names the first such row. Nothing is sorted, and repeated times are no error her
 """
 
 import re
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from kronos.bars.days import UNREADABLE, by_shape, from_day_month, time_of_day, to_datetime
+from kronos.bars.where import Where
 from kronos.errors import BarsError
 
 EARLIEST, LATEST = 1678, 2261  # the whole years that nanoseconds can count
 FAR = f"lies outside the years {EARLIEST} to {LATEST}"
+
+EXCEL_DAYS, EXCEL_1970 = (20_000, 80_000), 25_569  # day numbers of 1954 to 2119, and that of 1970-01-01
+
+_UNITS: tuple[Literal["s", "ms", "us", "ns"], ...] = ("s", "ms", "us", "ns")
+_MICROSECONDS = np.array([1e6, 1e3, 1.0, 1e-3])
+_COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
+_DIGITS = r"-?\d{1,30}(\.\d{1,30})?"
+_ZONE = r"(?:Z|[+-]\d\d:?(?:\d\d)?)$"
 
 
 def parse_times(values: Any, name: str = "times") -> pd.DatetimeIndex:
     """Any usual writing of time as a DatetimeIndex in nanoseconds called "timestamp", its zone kept.
 
     Text (year first, or a consistent day/month order), compact digits (20240105, 202401050930), seconds to nanoseconds
-    since 1970 by their magnitude, dates, datetimes and periods are read; the first that cannot be is named.
+    since 1970 by their magnitude, Excel's day numbers, dates, datetimes and periods are read; the first that cannot be
+    is named.
     """
+    return read_times(values, Where(name))
+
+
+def read_times(values: Any, where: Where) -> pd.DatetimeIndex:
+    """As `parse_times`, for rows of known places."""
     if isinstance(values, pd.PeriodIndex):
         values = values.to_timestamp()
     series = pd.Series(values).reset_index(drop=True)
     if isinstance(series.dtype, pd.PeriodDtype):
         series = pd.Series(pd.PeriodIndex(series).to_timestamp())
+    if series.empty:
+        return pd.DatetimeIndex([], dtype="datetime64[ns]", name="timestamp")
     if series.isna().any():
-        _fail_time(series, series.isna(), "is missing; drop or fill the row", name)
+        where.fail_time(series, series.isna(), "is missing; drop or fill the row")
     if pd.api.types.is_bool_dtype(series.dtype):
-        raise BarsError(f"{name}: true and false are not times")
+        raise BarsError(f"{where.name}: true and false are not times")
     if pd.api.types.is_numeric_dtype(series.dtype):
-        parsed = _from_numbers(series, name)
+        parsed = _from_numbers(series, where)
     elif pd.api.types.is_datetime64_any_dtype(series.dtype):
         parsed = pd.DatetimeIndex(series)
     else:
-        parsed = _from_objects(series, name)
+        parsed = _from_objects(series, where)
     try:
         return parsed.as_unit("ns").rename("timestamp")
     except pd.errors.OutOfBoundsDatetime:
         years = np.asarray(parsed.year)
-        _fail_time(series, (years < EARLIEST) | (years > LATEST), FAR, name)
+        where.fail_time(series, (years < EARLIEST) | (years > LATEST), FAR)
 
 
-def date_and_clock(dates: "pd.Series[Any]", clock: "pd.Series[Any]", name: str) -> pd.DatetimeIndex:
-    """A date and a time of day in two columns; the second alone where it holds the date as well."""
+def date_and_clock(dates: "pd.Series[Any]", clock: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
+    """A date and a time of day in two columns; one of them alone where it holds both."""
     text = clock.astype(str).str.strip().reset_index(drop=True)
-    if not text.str.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?").all():
-        return parse_times(clock, name)
-    days = parse_times(dates, name)
-    seconds = pd.to_timedelta(text.where(text.str.count(":") == 2, text + ":00"))
-    return pd.DatetimeIndex(days + pd.TimedeltaIndex(seconds)).rename("timestamp")
+    since_midnight = time_of_day(text, where)
+    if since_midnight is None:
+        return read_times(clock, where)
+    days = read_times(dates, where)
+    if (days != days.normalize()).any():
+        return days
+    return pd.DatetimeIndex(days + since_midnight).rename("timestamp")
 
 
-def affected(count: int) -> str:
-    """How many rows an error is about, in words."""
-    return "1 row is affected" if count == 1 else f"{count} rows are affected"
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _fail_time(series: "pd.Series[Any]", broken: Any, what: str, name: str) -> NoReturn:
-    bad = np.asarray(broken, dtype=bool)
-    row, count = int(bad.argmax()), int(bad.sum())
-    raise BarsError(f"{name}: row {row}: the time {series.iloc[row]!r} {what} ({affected(count)})")
-
-
-def _from_numbers(series: "pd.Series[Any]", name: str) -> pd.DatetimeIndex:
-    """Compact dates, or a count since 1970 whose unit the largest of them shows."""
+def _from_numbers(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
+    """Compact dates, Excel's days, or a count since 1970 whose unit its magnitude shows."""
     values = series.to_numpy()
-    whole = values.astype(np.int64)
-    if (values == whole).all():
-        compact = _from_compact(pd.Series(whole.astype(str)))
-        if compact is not None:
-            return compact
-    top = float(np.abs(values.astype(np.float64)).max())
-    if top < 1e8 or top >= 1e20:
-        _fail_time(series, np.ones(len(series)), "is no date and no count since 1970", name)
-    unit: Literal["s", "ms", "us", "ns"] = "s" if top < 1e11 else "ms" if top < 1e14 else "us" if top < 1e17 else "ns"
-    if (values == whole).all():
-        return pd.DatetimeIndex(pd.to_datetime(pd.Series(whole), unit=unit))
-    factor = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[unit]
-    return pd.DatetimeIndex(np.rint(values * factor).astype("datetime64[us]"))
+    size = np.abs(values.astype(np.float64))
+    if not (size < 1e20).all():
+        where.fail_time(series, ~(size < 1e20), "is no date and no count since 1970")
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    integers = bool((values == whole).all())
+    compact = _from_compact(whole) if integers else None
+    if compact is not None:
+        return compact
+    if (values >= EXCEL_DAYS[0]).all() and (values <= EXCEL_DAYS[1]).all():
+        seconds = np.rint(values.astype(np.float64) * 86_400)  # a fraction of a day is rounded in every export
+        return pd.DatetimeIndex((seconds - EXCEL_1970 * 86_400).astype("datetime64[s]"))
+    if size.max() < 1e8:
+        where.fail_time(series, np.ones(len(series)), "is no date and no count since 1970")
+    return _since_1970(whole if integers else values, size)
 
 
-def _from_compact(text: "pd.Series[str]") -> pd.DatetimeIndex | None:
+def _since_1970(values: "NDArray[Any]", size: NDArray[np.float64]) -> pd.DatetimeIndex:
+    """Counts whose largest shows the unit, unless the rows lie closer together when each shows its own.
+
+    Joined files may change their unit on the way: Binance went from milliseconds to microseconds in 2025.
+    """
+    own = np.searchsorted([1e11, 1e14, 1e17], size, side="right")
+    top = int(own.max())
+    if values.dtype == np.int64:
+        shared = pd.DatetimeIndex(pd.to_datetime(pd.Series(values), unit=_UNITS[top]))
+    else:
+        shared = pd.DatetimeIndex(np.rint(values * _MICROSECONDS[top]).astype("datetime64[us]"))
+    if (own == top).all():
+        return shared
+    single = pd.DatetimeIndex(np.rint(values * _MICROSECONDS[own]).astype("datetime64[us]"))
+    return single if single.max() - single.min() < shared.max() - shared.min() else shared
+
+
+def _from_compact(whole: NDArray[np.int64]) -> pd.DatetimeIndex | None:
     """yyyymmdd with or without a time of day, all of one width; None where the digits are no dates of 1900 to 2099."""
-    formats = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
-    widths = text.str.len().unique()
-    if len(widths) != 1 or int(widths[0]) not in formats or not text.str.match(r"(19|20)\d+$").all():
+    width = len(str(int(whole.max())))
+    if width not in _COMPACT or whole.min() < 19 * 10 ** (width - 2) or whole.max() >= 21 * 10 ** (width - 2):
         return None
-    parsed = pd.to_datetime(text, format=formats[int(widths[0])], errors="coerce")
+    parsed = pd.to_datetime(pd.Series(whole.astype(str)), format=_COMPACT[width], errors="coerce")
     return None if parsed.isna().any() else pd.DatetimeIndex(parsed)
 
 
-def _from_objects(series: "pd.Series[Any]", name: str) -> pd.DatetimeIndex:
+# --- text and objects -------------------------------------------------------------------------------------------------
+
+
+def _from_objects(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
     """Text, or Python's and pandas' own dates and times."""
+    if isinstance(series.dtype, pd.StringDtype):
+        return _from_text(series.str.strip(), where)
     is_text = series.map(lambda value: isinstance(value, str)).astype(bool)
     if is_text.all():
-        return _from_text(series.astype(str).str.strip(), name)
+        return _from_text(series.astype(str).str.strip(), where)
     if is_text.any():
-        _fail_time(series, is_text if is_text.sum() * 2 < len(series) else ~is_text, "is of another kind", name)
+        where.fail_time(series, is_text if is_text.sum() * 2 < len(series) else ~is_text, "is of another kind")
     if isinstance(series.iloc[0], pd.Period):
         return pd.DatetimeIndex([period.start_time for period in series])
     try:
         if series.map(lambda value: isinstance(value, int | float)).all():
-            return _from_numbers(pd.Series(series.to_numpy(dtype=np.float64)), name)
+            return _from_numbers(pd.Series(series.to_numpy(dtype=np.float64)), where)
         stamps = [pd.Timestamp(value) for value in series]
     except (TypeError, ValueError) as error:
-        raise BarsError(f"{name}: the times cannot be read: {str(error).splitlines()[0]}") from error
+        raise BarsError(f"{where.name}: the times cannot be read: {str(error).splitlines()[0]}") from error
     aware = pd.Series([stamp.tzinfo is not None for stamp in stamps])
     if aware.any() and not aware.all():
-        _fail_time(series, ~aware, "has no time zone and others have one", name)
+        where.fail_time(series, ~aware, "has no time zone and others have one")
     zones = {str(stamp.tzinfo) for stamp in stamps}
     far = pd.Series([not EARLIEST <= stamp.year <= LATEST for stamp in stamps])
     if far.any():  # before pandas tries: version 2 has no coarser unit to put them in
-        _fail_time(series, far, FAR, name)
+        where.fail_time(series, far, FAR)
     return pd.DatetimeIndex(pd.to_datetime(stamps, utc=True)) if len(zones) > 1 else pd.DatetimeIndex(stamps)
 
 
-def _from_text(text: "pd.Series[str]", name: str) -> pd.DatetimeIndex:
-    if text.str.fullmatch(r"-?\d+").all():
-        compact = _from_compact(text)
-        return compact if compact is not None else _from_numbers(text.astype(np.int64), name)
-    if text.str.fullmatch(r"-?\d+\.\d+").all():
-        return _from_numbers(text.astype(np.float64), name)
-    plain = text.map(_year_first)
-    aware = plain.str.contains(r":\d\d.*(?:Z|[+-]\d\d:?(?:\d\d)?)$", regex=True)
+def _from_text(text: "pd.Series[str]", where: Where) -> pd.DatetimeIndex:
+    if re.fullmatch(_DIGITS, text.iloc[0]) and text.str.fullmatch(_DIGITS).all():
+        return _from_numbers(pd.to_numeric(text), where)
+    words = ~text.str.contains(r"\d", regex=True)
+    if words.any():  # pandas would read "now" and "today"
+        where.fail_time(text, words, UNREADABLE)
+    if not re.match(r"\d{4}-\d\d-\d\d", text.iloc[0]) and (shaped := by_shape(text, where)) is not None:
+        return shaped
+    odd = to_datetime(text, utc=True, format="ISO8601").isna()
+    plain = text.where(~odd, text[odd].map(_year_first)) if odd.any() else text
+    aware = plain.str.contains(r":\d\d.*" + _ZONE, regex=True)
     if aware.any() and not aware.all():
-        _fail_time(text, ~aware if aware.sum() * 2 > len(text) else aware, "differs from others in its zone", name)
-    mixed = bool(aware.any()) and plain.str.extract(r"(Z|[+-]\d\d:?(?:\d\d)?)$")[0].nunique() > 1
-    parsed = _to_datetime(plain, utc=mixed, format="ISO8601")
+        where.fail_time(text, ~aware if aware.sum() * 2 > len(text) else aware, "differs from others in its zone")
+    mixed = bool(aware.any()) and plain.str.extract(f"({_ZONE})")[0].nunique() > 1
+    try:
+        parsed = to_datetime(plain, utc=mixed, format="ISO8601")
+    except ValueError:  # pandas saw a zone where the pattern above saw none, as in "09:3+05"
+        zoned = plain.str.contains(r"[Z+]", regex=True)
+        where.fail_time(text, zoned if zoned.any() else ~zoned, UNREADABLE)
     bad = parsed.isna()
     if not bad.any():
         return pd.DatetimeIndex(parsed)
     if text.str.match(r"\d{4}\D").any():
-        _fail_time(text, bad, "cannot be read; write it like 2024-01-05 09:30", name)
-    return _from_day_month(text, name)
-
-
-def _to_datetime(text: "pd.Series[str]", **how: Any) -> "pd.Series[Any]":
-    return pd.to_datetime(text, errors="coerce", **how)
+        where.fail_time(text, bad, UNREADABLE)
+    return from_day_month(text, where)
 
 
 def _year_first(text: str) -> str:
-    """2024/1/5 9:30, 2024.01.05 and 2024年1月5日 in the ISO spelling."""
-    found = re.match(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T\s]+(\d{1,2})(:.*))?$", text)
-    if not found:
+    """2024/1/5 9:30, 2024.01.05, 2024-01-05 9-PM, 20240105 093000 and 2024年1月5日 in the ISO spelling."""
+    compact = re.fullmatch(r"(\d{4})(\d\d)(\d\d)[T\s]+(\d\d):?(\d\d):?(\d\d)?", text)
+    if compact:
+        return "{}-{}-{} {}:{}:{}".format(*compact.groups(default="00"))
+    found = re.fullmatch(
+        r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T\s]+(\d{1,2})(:.*?)?(?:[\s-]*([AaPp][Mm]))?)?", text
+    )
+    if not found or (found[4] and not (found[5] or found[6])):
         return text
     date = f"{found[1]}-{int(found[2]):02d}-{int(found[3]):02d}"
-    return f"{date} {int(found[4]):02d}{found[5].replace(' ', '')}" if found[4] else date
-
-
-def _from_day_month(text: "pd.Series[str]", name: str) -> pd.DatetimeIndex:
-    """Dates that begin with the day or the month: the one order that reads them all as increasing times."""
-    orders = [_to_datetime(text, format="mixed", dayfirst=dayfirst) for dayfirst in (False, True)]
-    whole = [pd.DatetimeIndex(parsed) for parsed in orders if not parsed.isna().any()]
-    if not whole:
-        _fail_time(text, orders[0].isna(), "cannot be read; write it like 2024-01-05 09:30", name)
-    distinct = whole[:1] if all(other.equals(whole[0]) for other in whole) else whole
-    rising = [parsed for parsed in distinct if parsed.is_monotonic_increasing and parsed.is_unique]
-    chosen = distinct if len(distinct) == 1 else rising
-    if len(chosen) != 1:
-        raise BarsError(
-            f"{name}: day and month cannot be told apart in {text.iloc[0]!r}; write 2024-01-05, or pass times="
-        )
-    return chosen[0]
+    if not found[4]:
+        return date
+    hour = int(found[4]) if not found[6] else int(found[4]) % 12 + 12 * (found[6].lower() == "pm")
+    return f"{date} {hour:02d}{(found[5] or ':00').replace(' ', '')}"

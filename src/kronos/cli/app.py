@@ -9,6 +9,7 @@ import click
 
 from kronos import __version__
 from kronos.cli.bench import bench
+from kronos.cli.data import data
 from kronos.cli.demo import demo
 from kronos.cli.forecast import forecast
 from kronos.cli.models import models
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (bench, demo, forecast, models, train):
+for command in (bench, data, demo, forecast, models, train):
     main.add_command(command)

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from kronos.bars import Timeframe
-from kronos.data.commits import Origin
 from kronos.data.keys import Key
-from kronos.data.lake import Entry, Lake, Written
+from kronos.data.lake.commits import Origin
+from kronos.data.lake.lake import Entry, Lake, Written
 from kronos.data.sources.source import Page, Source
 from kronos.errors import ConfigError, KronosError, KronosWarning, SourceError
 

@@ -1,0 +1,1 @@
+"""Bars from files, as messy as they come."""

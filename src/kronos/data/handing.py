@@ -1,0 +1,218 @@
+"""Series of a lake handed out: as files, as packs, as pickles, as a Qlib folder; whole, or split into parts.
+
+One series is in memory at a time. A folder that is written appears whole or not at all.
+"""
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from kronos.bars import Timeframe, resample
+from kronos.data.keys import Key
+from kronos.data.lake.commits import Origin
+from kronos.data.lake.lake import Entry, Lake, Written
+from kronos.data.pickles.pickles import write_pickles
+from kronos.data.qlib import write_qlib
+from kronos.data.sets.pack import pack
+from kronos.data.sets.series import Series, Timeline
+from kronos.data.sets.splits import Split
+from kronos.errors import BarsError, ConfigError, SourceError
+from kronos.writing import replacing
+
+FileFormat = Literal["parquet", "csv", "feather"]
+FILE_FORMATS: tuple[str, ...] = get_args(FileFormat)
+FORMATS = (*FILE_FORMATS, "pack", "pickle", "qlib")
+
+Tell = Callable[[Key], None]
+
+
+def timelines(lake: Lake, entries: Sequence[Entry]) -> list[Timeline]:
+    """What planning a split needs of each series: its times."""
+    return [
+        Timeline.of_times(
+            pd.DatetimeIndex(lake.read_raw(entry.key).index),
+            str(entry.key),
+            market=entry.market or entry.key.source,
+            symbol=entry.key.asset,
+            timeframe=entry.key.timeframe,
+        )
+        for entry in entries
+    ]
+
+
+def export(
+    lake: Lake, entries: Sequence[Entry], out: str | Path, form: str, *, tell: Tell = lambda key: None
+) -> list[Path]:
+    """Write series in one of `FORMATS` below the folder `out`; what was written."""
+    out = Path(out)
+    if form in FILE_FORMATS:
+        return [_write_file(lake.read(entry.key), out / name, tell, entry.key) for entry, name in _named(entries, form)]
+    if form == "pack":
+        return [pack((_series(lake, entry, tell) for entry in entries), out)]
+    if form == "qlib":
+        return [_export_qlib(lake, entries, out, tell)]
+    raise ConfigError(
+        f"unknown format '{form}'; known are {', '.join(FORMATS)} (pickles hold splits: `kronos data split`)"
+    )
+
+
+def export_split(
+    lake: Lake,
+    entries: Sequence[Entry],
+    split: Split,
+    out: str | Path,
+    form: str,
+    *,
+    tell: Tell = lambda key: None,
+) -> dict[str, Any]:
+    """Write every part of a split into a folder of its own below `out`, and what is where into out/split.json."""
+    out = Path(out)
+    summary = {**split.summary(), "format": form, "lake": lake.place, "rows_of": _rows_of(entries, split)}
+    with _whole_folder(out) as stage:
+        for part in split.parts:
+            rows = split.rows(part).tolist()
+            inside = [(entry, first, stop) for entry, (first, stop) in zip(entries, rows, strict=True) if stop > first]
+            if form == "pack":
+                pack((_series(lake, entry, tell, first, stop) for entry, first, stop in inside), stage / part)
+                continue
+            names = dict(
+                zip([e.key for e, _, _ in inside], [n for _, n in _named([e for e, _, _ in inside], form)], strict=True)
+            )
+            for entry, first, stop in inside:
+                _write_file(lake.read(entry.key).iloc[first:stop], stage / part / names[entry.key], tell, entry.key)
+        (stage / "split.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+    return summary
+
+
+def export_pickles(
+    lake: Lake, entries: Sequence[Entry], out: str | Path, *, ratios: Sequence[float], embargo: int, tell: Tell
+) -> dict[str, Any]:
+    """The three pickles and the summary of the guides; frames keep their own clock."""
+    frames: dict[str, pd.DataFrame] = {}
+    for entry in entries:
+        tell(entry.key)
+        name = entry.key.filename
+        if name in frames:
+            raise ConfigError(f"{entry.key}: another series is called {name} too; choose one with --source")
+        frames[name] = lake.read(entry.key)
+    return write_pickles(frames, out, ratios=ratios, embargo=embargo)
+
+
+def resample_series(
+    lake: Lake,
+    entry: Entry,
+    timeframe: str,
+    *,
+    label: Literal["left", "right"] = "left",
+    align: Literal["clock", "session"] = "clock",
+    incomplete: Literal["keep", "drop"] = "drop",
+    replace: bool = False,
+) -> tuple[Key, Written]:
+    """Longer bars out of a series, stored beside it; bars that came from elsewhere are not written over."""
+    key = Key(entry.key.source, entry.key.symbol, timeframe)
+    try:
+        there = lake.entry(key)
+    except SourceError:
+        there = None
+    if there is not None and not replace and any(origin.kind != "resample" for origin in there.origins):
+        raise ConfigError(f"{key}: is there and was not resampled; pass --replace to write over it")
+    frame = resample(lake.read(entry.key), timeframe, label=label, align=align, incomplete=incomplete)
+    if frame.empty:
+        raise BarsError(f"{entry.key}: {entry.rows} bars make no whole bar of {Timeframe.parse(timeframe)}")
+    origin = Origin("resample", f"{lake.place} {entry.key}", f"label {label}, align {align}")
+    written = lake.write(key, frame, origin, market=entry.market, calendar=entry.calendar, replace=True)
+    return key, written
+
+
+def _series(lake: Lake, entry: Entry, tell: Tell, first: int = 0, stop: int | None = None) -> Series:
+    tell(entry.key)
+    key = entry.key
+    frame = lake.read(key).iloc[first:stop]
+    market = entry.market or key.source
+    return Series.of(frame, str(key), market=market, symbol=key.asset, timeframe=key.timeframe)
+
+
+def _named(entries: Sequence[Entry], form: str) -> list[tuple[Entry, str]]:
+    """A file name for every series: by market where it is known, by source where there are several."""
+    several = len({entry.key.source for entry in entries}) > 1
+    names: dict[str, Key] = {}
+    found = []
+    for entry in entries:
+        folder = f"{entry.key.source}/" * several + f"{entry.market}/" * bool(entry.market)
+        name = f"{folder}{entry.key.filename}.{form}"
+        if name.casefold() in names:
+            raise ConfigError(f"{entry.key} and {names[name.casefold()]} would both be {name}; export them one by one")
+        names[name.casefold()] = entry.key
+        found.append((entry, name))
+    return found
+
+
+def _write_file(frame: pd.DataFrame, path: Path, tell: Tell, key: Key) -> Path:
+    tell(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            frame.to_csv(temporary, date_format=None)
+        elif path.suffix == ".feather":
+            frame.reset_index().to_feather(temporary)
+        else:
+            frame.to_parquet(temporary, compression="zstd")
+    return path
+
+
+def _export_qlib(lake: Lake, entries: Sequence[Entry], out: Path, tell: Tell) -> Path:
+    lengths = {entry.key.timeframe for entry in entries}
+    if len(lengths) != 1:
+        raise ConfigError(f"a Qlib folder holds one timeframe at a time; choose one of {', '.join(sorted(lengths))}")
+    symbols = [entry.key.symbol for entry in entries]
+    if len(set(symbols)) != len(symbols):
+        raise ConfigError("a symbol comes from several sources; choose one with --source")
+
+    write_qlib(out, _Frames(lake, entries, tell), freq=lengths.pop())
+    return out
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Frames by symbol, read anew each time they are gone through."""
+
+    lake: Lake
+    entries: Sequence[Entry]
+    tell: Tell
+
+    def __iter__(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        for entry in self.entries:
+            self.tell(entry.key)
+            yield entry.key.symbol, self.lake.read(entry.key)
+
+
+def _rows_of(entries: Sequence[Entry], split: Split) -> dict[str, Mapping[str, list[int]]]:
+    """The rows [first, stop) of every series in every part."""
+    return {
+        str(entry.key): {part: list(map(int, split.rows(part)[i])) for part in split.parts}
+        for i, entry in enumerate(entries)
+    }
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block succeeds; `out` must be new or empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SourceError(f"{out}: is there and not empty; name a new folder, or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stage = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
+    stage.mkdir()
+    try:
+        yield stage
+        if out.exists():
+            out.rmdir()
+        stage.rename(out)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

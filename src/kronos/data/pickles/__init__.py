@@ -1,0 +1,1 @@
+"""The guides' data sets: pickles of frames, read without running them."""

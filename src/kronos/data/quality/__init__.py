@@ -1,0 +1,1 @@
+"""Many series checked, drawn, and cleaned into another lake."""

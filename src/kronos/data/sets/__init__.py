@@ -1,0 +1,1 @@
+"""From series to training windows: splits, packs, batches."""

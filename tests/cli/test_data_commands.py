@@ -1,0 +1,281 @@
+"""`kronos data`: from files and a fake exchange to a checked, clean, split lake, as a user would do it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from fake_exchange import FakeExchange, exchange
+from kronos.cli import main
+from kronos.data import Lake, load_series, read_pickle
+from reference import bars_frame
+
+FRAME = bars_frame(900, freq="1h")
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(main, ["data", *[str(argument) for argument in arguments]])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def told(*arguments: str | Path, status: int = 0) -> Any:
+    """What a command says in JSON."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == status, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """A lake of three series, imported from a folder."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    FRAME.to_parquet(folder / "crypto_BTC_1h.parquet")
+    bars_frame(900, seed=1, freq="1h").to_csv(folder / "crypto_ETH_1h.csv")
+    bars_frame(400, seed=2, freq="1D").to_csv(folder / "us_AAPL_1d.csv")
+    told("import", folder, "--lake", tmp_path / "lake")
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeExchange]:
+    with exchange(bars=2500, timeframe="1h") as running:
+        yield running
+
+
+def test_import_and_list(lake: Path) -> None:
+    listed = told("list", "--lake", lake)
+    assert [(one["symbol"], one["timeframe"], one["rows"]) for one in listed] == [
+        ("AAPL", "1d", 400), ("BTC", "1h", 900), ("ETH", "1h", 900),
+    ]  # fmt: skip
+    assert listed[1]["first"] == FRAME.index[0].isoformat()
+    assert listed[1]["last"] == FRAME.index[-1].isoformat()
+    assert listed[1]["market"] == "crypto"
+    assert [one["symbol"] for one in told("list", "--lake", lake, "--timeframe", "1d")] == ["AAPL"]
+    text = run("list", "--lake", lake).output
+    assert "3 series, 2,200 bars" in text
+    assert "AAPL" in text
+    assert told("list", "--lake", lake, "--symbol", "none") == []
+
+
+def test_import_says_what_it_refused_and_goes_on(lake: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "A_1h.csv").write_text("timestamp,open,high,low,close\n2024-01-01,1,1,1,one\n")
+    FRAME.to_csv(folder / "B_1h.csv")
+    result = run("import", folder, "--lake", lake)
+    assert result.exit_code == 1
+    assert "A_1h.csv" in result.stderr
+    assert "line 2" in result.stderr
+    assert "1 series, 900 new bars" in result.stdout
+    answer = told("import", folder, "--lake", lake, status=1)
+    assert [one["symbol"] for one in answer["imported"]] == ["B"]
+    assert len(answer["refused"]) == 1
+
+
+def test_show(lake: Path) -> None:
+    shown = told("show", "--lake", lake, "--symbol", "BTC", "--rows", "2")
+    assert len(shown[0]["bars"]) == 4
+    assert shown[0]["origins"][0]["place"].endswith("crypto_BTC_1h.parquet")
+    assert "crypto_BTC_1h.parquet" in run("show", "--lake", lake, "--symbol", "BTC").output
+
+
+def test_check_finds_what_was_planted(lake: Path, tmp_path: Path) -> None:
+    assert told("check", "--lake", lake)["severities"]["error"] == 0
+    bad = FRAME.drop(FRAME.index[300:312]).copy()
+    bad.iloc[500, 1] = bad.iloc[500, 1] * 0.5  # a high below its low
+    bad.iloc[600:640, 4:] = 0.0
+    bad.iloc[700, [1, 3]] = bad.iloc[700, 3] * 3  # a spike that comes back
+    pd.concat([bad, bad.iloc[[800]]]).to_csv(tmp_path / "crypto_BAD_1h.csv")
+    run("import", tmp_path / "crypto_BAD_1h.csv", "--lake", lake)
+    answer = told("check", "--lake", lake, status=1)
+    worst = answer["inspections"][0]
+    assert worst["name"] == "files BAD 1h"
+    assert {"gap", "bad_candle", "zero_volume", "bad_tick", "duplicate"} <= worst["counts"].keys()
+    assert not worst["ok"]
+    assert next(f for f in worst["findings"] if f["kind"] == "gap")["rows"] == 12
+    text = run("check", "--lake", lake, "--verbose", "--picture", tmp_path / "pictures")
+    assert text.exit_code == 1
+    assert "files BAD 1h" in text.stdout
+    pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert "report.png" in pictures
+    assert "files_BAD_1h.png" in pictures
+    assert run("check", tmp_path / "crypto_BAD_1h.csv").exit_code == 1
+
+
+def test_clean_makes_another_lake_that_is_sound(lake: Path, tmp_path: Path) -> None:
+    bad = FRAME.drop(FRAME.index[400:412]).copy()
+    bad.iloc[500, 1] = bad.iloc[500, 1] * 0.5
+    bad.to_csv(tmp_path / "crypto_BAD_1h.csv")
+    run("import", tmp_path / "crypto_BAD_1h.csv", "--lake", lake)
+    before = told("list", "--lake", lake)
+    dry = told("clean", "--lake", lake, "--dry-run")
+    assert dry["into"] is None
+    assert not Path(f"{lake}-clean").exists()
+    answer = told("clean", "--lake", lake, "--report", tmp_path / "changes.csv")
+    assert answer["into"] == f"{lake}-clean"
+    assert told("list", "--lake", lake) == before
+    one = next(series for series in answer["series"] if series["symbol"] == "BAD")
+    assert one["pieces"] == 2
+    assert "gap" in one["why"]
+    changes = pd.read_csv(tmp_path / "changes.csv")
+    assert "high" in set(changes[changes["series"] == "files BAD 1h"]["column"])
+    pieces = [entry.key.symbol for entry in Lake.open(answer["into"]).entries(source="files", timeframe="1h")]
+    assert "BAD#1" in pieces
+    assert told("check", "--lake", answer["into"])["severities"]["error"] == 0
+    told("clean", "--lake", lake, "--whole")  # what the first run cut is one series again
+    assert {entry.key.symbol for entry in Lake.open(answer["into"]).entries()} == {"AAPL", "BAD", "BTC", "ETH"}
+    assert "into another lake" in run("clean", "--lake", lake, "--into", lake).output
+
+
+def test_resample(lake: Path) -> None:
+    made = told("resample", "--to", "4h", "--lake", lake, "--timeframe", "1h")
+    assert [(one["symbol"], one["rows"]) for one in made] == [("BTC", 225), ("ETH", 225)]
+    bars = Lake.open(lake).read(Lake.open(lake).entries(symbol="BTC", timeframe="4h")[0].key)
+    assert bars["volume"].sum() == pytest.approx(FRAME["volume"].sum())
+    assert run("resample", "--to", "4h", "--lake", lake, "--timeframe", "1h").exit_code == 0
+    assert "say with --timeframe" in run("resample", "--to", "1d", "--lake", lake).output
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "feather", "pack"])
+def test_split_writes_parts_that_do_not_touch(lake: Path, tmp_path: Path, form: str) -> None:
+    options = ["--lookback", "20", "--horizon", "5", "--timeframe", "1h", "--format", form]
+    answer = told("split", "--lake", lake, "--out", tmp_path / "sets", *options)
+    parts = {name: load_series(tmp_path / "sets" / name) for name in ("train", "validation", "test")}
+    for name, series in parts.items():
+        assert sum(len(one) for one in series) == answer["parts"][name]["rows"]
+        assert {one.symbol for one in series} == {"BTC", "ETH"}
+    for number in range(2):
+        train, validation, test = (parts[name][number].times for name in parts)
+        assert validation[0] - train[-1] == np.timedelta64(26, "h")
+        assert test[0] - validation[-1] == np.timedelta64(26, "h")
+    again = run("split", "--lake", lake, "--out", tmp_path / "sets", *options)
+    assert again.exit_code == 1
+    assert "not empty" in again.output
+
+
+def test_split_by_dates_folds_and_hold_outs(lake: Path, tmp_path: Path) -> None:
+    cut = [str(FRAME.index[i])[:10] for i in (500, 700)]
+    shape = ["--lake", lake, "--lookback", "20", "--horizon", "5", "--timeframe", "1h"]
+    by_date = told("split", *shape, "--dates", ",".join(cut), "--out", tmp_path / "dates")
+    assert by_date["parts"]["validation"]["first"][:10] == cut[0]
+    assert not any(overlap["in_time"] for overlap in by_date["overlaps"])
+    folds = told("split", *shape, "--folds", "3", "--out", tmp_path / "folds")
+    assert len(folds) == 3
+    assert (tmp_path / "folds" / "fold3" / "split.json").is_file()
+    held = told("split", *shape, "--hold-out", "ETH", "--out", tmp_path / "held")
+    assert {one.symbol for one in load_series(tmp_path / "held" / "train")} == {"BTC"}
+    assert held["held_out"] == ["ETH"]
+    short = run("split", *shape[:2], "--lookback", "2000", "--out", tmp_path / "short")
+    assert short.exit_code == 1
+    assert "lower lookback" in short.output
+    assert not (tmp_path / "short").exists()
+
+
+def test_pickles_are_written_and_validated(lake: Path, tmp_path: Path) -> None:
+    told("split", "--lake", lake, "--format", "pickle", "--out", tmp_path / "sets", "--timeframe", "1h")
+    assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == [
+        "dataset_summary.json", "test_data.pkl", "train_data.pkl", "val_data.pkl",
+    ]  # fmt: skip
+    assert read_pickle(tmp_path / "sets" / "train_data.pkl").keys() == {"BTC_1h", "ETH_1h"}
+    assert told("validate", tmp_path / "sets", "--timeframes", "1H")["ok"]
+    assert "ok" in run("validate", tmp_path / "sets").output
+    assert run("validate", tmp_path / "sets", "--timeframes", "1H,4H").exit_code == 1
+    (tmp_path / "sets" / "val_data.pkl").unlink()
+    assert not told("validate", tmp_path / "sets", status=1)["ok"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "feather", "pack"])
+def test_export_comes_back_as_it_was(lake: Path, tmp_path: Path, form: str) -> None:
+    told("export", "--lake", lake, "--format", form, "--out", tmp_path / "out")
+    series = {one.symbol: one for one in load_series(tmp_path / "out")}
+    assert series.keys() == {"AAPL", "BTC", "ETH"}
+    np.testing.assert_allclose(series["BTC"].bars, FRAME.to_numpy(), rtol=1e-15)
+    if form != "pack":
+        told("import", tmp_path / "out", "--lake", tmp_path / "again")
+        first, second = (Lake.open(place).entries() for place in (lake, tmp_path / "again"))
+        assert [(e.key, e.rows, e.market) for e in first] == [(e.key, e.rows, e.market) for e in second]
+
+
+def test_export_to_qlib_and_back(lake: Path, tmp_path: Path) -> None:
+    told("export", "--lake", lake, "--format", "qlib", "--timeframe", "1d", "--out", tmp_path / "qlib")
+    told("import", tmp_path / "qlib", "--lake", tmp_path / "again")
+    entry = Lake.open(tmp_path / "again").entries()[0]
+    assert (entry.key.symbol, entry.rows) == ("AAPL", 400)
+    mixed = run("export", "--lake", lake, "--format", "qlib", "--out", tmp_path / "mixed")
+    assert "one timeframe at a time" in mixed.output
+
+
+def test_fetch_and_update(server: FakeExchange, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    first = told(
+        "fetch", "binance", "BTC/USDT,ETH/USDT", "1h", "--base-url", server.url, "--lake", lake, "--bars", "50"
+    )
+    assert [(one["symbol"], one["added"]) for one in first["fetched"]] == [("BTC/USDT", 50), ("ETH/USDT", 50)]
+    told("fetch", "okx", "BTC-USDT", "4h", "--base-url", server.url, "--lake", lake, "--bars", "20")
+    server.pass_time(7200)
+    news = told("update", "--lake", lake, "--base-url", server.url)
+    assert {(one["source"], one["symbol"]): one["added"] for one in news["fetched"]} == {
+        ("binance", "BTC/USDT"): 2, ("binance", "ETH/USDT"): 2, ("okx", "BTC/USDT"): news["fetched"][2]["added"],
+    }  # fmt: skip
+    assert "up to date" in run("update", "--lake", lake, "--base-url", server.url).output
+    entry = Lake.open(lake).entries(source="binance", symbol="BTC/USDT")[0]
+    assert (entry.rows, entry.market, entry.calendar) == (52, "crypto", "24/7")
+    failing = run("fetch", "binance", "BTC/USDT,NO/PE", "1h", "--base-url", server.url, "--lake", lake)
+    assert failing.exit_code == 1
+    assert "NO/PE" in failing.stderr
+    assert "BTC/USDT 1h" in failing.stdout
+
+
+def test_fetch_from_an_address_that_does_not_answer(tmp_path: Path) -> None:
+    result = run("fetch", "binance", "BTC/USDT", "--lake", tmp_path / "lake")
+    assert result.exit_code == 2
+    assert "missing argument: timeframes" in result.output.lower()
+    unknown = run("fetch", "binanse", "BTC/USDT", "1h", "--lake", tmp_path / "lake")
+    assert "did you mean binance" in unknown.output
+
+
+def test_drop(lake: Path) -> None:
+    assert run("drop", "--lake", lake, "--symbol", "BTC").exit_code == 1  # asked, and not answered
+    told("drop", "--lake", lake, "--symbol", "BTC", "--yes")
+    assert [one["symbol"] for one in told("list", "--lake", lake)] == ["AAPL", "ETH"]
+
+
+def test_wrong_places(tmp_path: Path) -> None:
+    assert "no lake here" in run("list", "--lake", tmp_path / "absent").output
+    assert "no such file or folder" in run("import", tmp_path / "absent", "--lake", tmp_path / "new").output
+    assert not (tmp_path / "new").exists()
+    assert "expected KEY=VALUE" in run("list", "--lake", tmp_path, "--storage", "x").output
+
+
+def test_the_log_tells_requests_and_no_secret(
+    server: FakeExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OKX_API_SECRET", "very-secret")
+    words = ["--log", str(tmp_path / "log.txt"), "--debug", "fetch", "okx", "BTC-USDT", "1h", "--bars", "5"]
+    words += ["--base-url", server.url, "--lake", str(tmp_path / "lake")]
+    done = subprocess.run([sys.executable, "-m", "kronos", "data", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "log.txt").read_text()
+    assert "candles" in text
+    assert "very-secret" not in text + done.stderr
+
+
+def test_the_default_lake_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FRAME.to_csv(tmp_path / "BTC_1h.csv")
+    monkeypatch.setenv("KRONOS_LAKE", str(tmp_path / "mine"))
+    run("import", tmp_path / "BTC_1h.csv")
+    assert Lake.is_lake(tmp_path / "mine")
+    monkeypatch.delenv("KRONOS_LAKE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    run("import", tmp_path / "BTC_1h.csv")
+    assert sys.platform != "linux" or Lake.is_lake(tmp_path / "share" / "kronos" / "lake")
