@@ -39,10 +39,10 @@ def fill(place: Path, series: int, rows: int) -> int:
 
 def bring(place: Path, folder: Path) -> int:
     """Import a folder."""
-    from kronos.data import Imported, Lake, import_bars
+    from kronos.data import Imported, Lake, Refused, import_bars
 
     done = list(import_bars(Lake.open(place, create=True), folder))
-    refused = [one for one in done if not isinstance(one, Imported)]
+    refused = [one for one in done if isinstance(one, Refused)]
     assert not refused, refused[:3]
     return sum(one.written.added for one in done if isinstance(one, Imported))
 

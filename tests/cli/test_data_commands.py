@@ -48,7 +48,8 @@ def lake(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[FakeExchange]:
-    with exchange(bars=2500, timeframe="1h") as running:
+    first = pd.Timestamp.now("UTC").floor("D") - pd.Timedelta(hours=2500)  # a market of today, as real ones are
+    with exchange(bars=2500, timeframe="1h", first=str(first.date())) as running:
         yield running
 
 

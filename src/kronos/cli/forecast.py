@@ -87,7 +87,7 @@ def forecast(
     overflow: str,
     paths: bool,
 ) -> None:
-    """Forecast the bars that follow those in FILE (CSV, TSV, Parquet or Feather).
+    """Forecast the bars that follow those in FILE (CSV, TSV, Excel, Parquet or Feather).
 
     Columns open, high, low, close and a time are found under their usual names; volume and amount are optional.
     """
