@@ -164,7 +164,7 @@ def test_words_for_no_value(tmp_path: Path, word: str) -> None:
     assert prices.frame.iloc[2].isna().all()
 
 
-@pytest.mark.parametrize("cell", ["5%", "$5", "5€", "¥5", "1_000", "5 USD", "1.2K", "0x10", "1,23,4.5.6", "yes"])
+@pytest.mark.parametrize("cell", ["5%", "$ 5", "5€", "$$5", "1_000", "5 USD", "1.2k", "K", "0x10", "1,23,4.5.6", "yes"])
 def test_what_is_no_number_is_refused_with_line_and_column(tmp_path: Path, cell: str) -> None:
     path = write(tmp_path, "Title\n" + HEADER + ROWS + f'2024-01-05 09:40,1,3,0.5,"{cell}",10\n')
     refused(path, BarsError, "row 2, line 5", "'close'", repr(cell), "no plain number")
@@ -614,3 +614,22 @@ def test_no_text_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, tex
 
 def test_a_million_characters_in_a_field_do_not_hang(tmp_path: Path) -> None:
     refused(write(tmp_path, HEADER + "9" * 1_000_000 + ",1,2,3,4,5\n"), KronosError)
+
+
+def test_investing_and_nasdaq_exports(tmp_path: Path) -> None:
+    (tmp_path / "ES.csv").write_text(
+        '\ufeff"Date","Price","Open","High","Low","Vol.","Change %"\n'
+        '"01/31/2024","4,870.25","4,925.00","4,931.25","4,866.50","1.25M","-1.10%"\n'
+        '"01/30/2024","4,951.00","4,955.75","4,958.50","4,940.00","998.5K","-0.05%"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "AAPL.csv").write_text(
+        "Date,Close/Last,Volume,Open,High,Low\n"
+        "01/31/2024,$184.40,55467800,$187.04,$187.095,$184.35\n"
+        "01/30/2024,$188.04,55859370,$190.94,$191.80,$187.47\n"
+    )
+    futures, share = (read_loose(tmp_path / name)[0].frame for name in ("ES.csv", "AAPL.csv"))
+    assert futures.iloc[0].tolist()[:5] == [4925.0, 4931.25, 4866.5, 4870.25, 1_250_000.0]
+    assert futures["volume"].iloc[1] == 998_500.0
+    assert share.iloc[1].tolist()[:5] == [190.94, 191.8, 187.47, 188.04, 55_859_370.0]
+    assert [str(day)[:10] for day in share.index] == ["2024-01-31", "2024-01-30"]

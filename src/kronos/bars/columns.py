@@ -22,10 +22,15 @@ _TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "open": (("open",), ("o", "开盘", "开盘价", "openprice"), ("adjopen",)),
     "high": (("high",), ("h", "最高", "最高价", "highprice"), ("adjhigh",)),
     "low": (("low",), ("l", "最低", "最低价", "lowprice"), ("adjlow",)),
-    "close": (("close",), ("c", "收盘", "收盘价", "closeprice"), ("adjclose", "adjustedclose")),
+    "close": (
+        ("close",),
+        ("c", "收盘", "收盘价", "closeprice"),
+        ("adjclose", "adjustedclose"),
+        ("close/last", "price"),
+    ),
     "volume": (
         ("volume",),
-        ("vol", "v", "成交量", "总手", "basevolume", "baseassetvolume"),
+        ("vol", "vol.", "v", "成交量", "总手", "basevolume", "baseassetvolume"),
         ("tickvolume", "tickvol"),
     ),
     "amount": (

@@ -20,7 +20,7 @@ Cells = Sequence[str]
 
 _PRICES = frozenset(COLUMNS[: CLOSE + 1])
 _UNITS = 3  # rows at most between the header and the first bar
-_NUMBER = re.compile("(?=.*\\d)[+-]?[\\d.,'’ \u00a0\u2009\u202f]+(?:[eE][+-]?\\d+)?")
+_NUMBER = re.compile("(?=.*\\d)[+-]?[$€£¥]?[\\d.,'’ \u00a0\u2009\u202f]+(?:[eE][+-]?\\d+)?")
 
 _DECIMAL = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 # files that never have a header: what the cells of a row look like, and what the columns are

@@ -17,6 +17,8 @@ MISSING = ("", "-", "--", "---", "—", "–", "n/a", "n.a.", "na", "nan", "null
 
 _GAP = "[ '’\u00a0\u2009\u202f]"  # 1 234 and 1'234: no decimal sign looks like these
 _GAPPED = rf"[+-]?\d{{1,3}}(?:{_GAP}\d{{3}})+(?:[.,]\d*)?"
+_CURRENCY = r"^[$€£¥](?=\d)"
+_LETTERS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _INFINITE = r"|[+-]?(?:inf|Inf|INF|infinity|Infinity)"  # a number, if one that no candle has
 _WRITTEN: dict[Decimal | None, str] = {
     # 1,234.5 and, as in India, 12,34,567.5
@@ -35,9 +37,13 @@ def to_numbers(
     columns: Sequence["pd.Series[Any]"], separator: str | None
 ) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
     """The values of each column, NaN where there is none, and which of its cells are no numbers."""
-    texts = [_cleaned(column) for column in columns]
-    decimal = _decimal_sign(texts, separator)
-    return [_converted(text, decimal) for text in texts]
+    counted = [_counted(_cleaned(column)) for column in columns]
+    decimal = _decimal_sign([text for text, _ in counted], separator)
+    converted = [_converted(text, decimal) for text, _ in counted]
+    return [
+        (values if size is None else values * size, bad)
+        for (values, bad), (_, size) in zip(converted, counted, strict=True)
+    ]
 
 
 def _decimal_sign(texts: Sequence["pd.Series[str]"], separator: str | None) -> Decimal | None:
@@ -55,9 +61,20 @@ def _cleaned(column: "pd.Series[Any]") -> "pd.Series[str]":
     """The cells as text, without blanks around them and gaps between thousands; NA where there is no value."""
     text = column.astype("string").str.strip()
     text = text.mask(text.str.lower().isin(MISSING))
+    if _true(text.str.match(_CURRENCY)).any():
+        text = text.str.replace(_CURRENCY, "", regex=True)
     if not _true(text.str.contains(_GAP, regex=True)).any():
         return text
     return text.mask(_true(text.str.fullmatch(_GAPPED)), text.str.replace(_GAP, "", regex=True))
+
+
+def _counted(text: "pd.Series[str]") -> tuple["pd.Series[str]", NDArray[np.float64] | None]:
+    """Cells such as 1.25M without their letter, and how many each is counted in; None where no cell has a letter."""
+    lettered = _true(text.str.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*[KMBT]"))
+    if not lettered.any():
+        return text, None
+    size = text.str[-1].where(lettered).map(_LETTERS).astype(np.float64).fillna(1.0)
+    return text.mask(lettered, text.str[:-1]), size.to_numpy()
 
 
 def _converted(text: "pd.Series[str]", decimal: Decimal | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
