@@ -280,3 +280,16 @@ def test_the_default_lake_follows_the_environment(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     run("import", tmp_path / "BTC_1h.csv")
     assert sys.platform != "linux" or Lake.is_lake(tmp_path / "share" / "kronos" / "lake")
+
+
+def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder-of-files").mkdir()
+    FRAME.to_csv(tmp_path / "folder-of-files" / "BTC_1h.csv")
+    scope: dict[str, Any] = {}
+    with exchange(bars=6000, timeframe="1h", first="2023-01-01") as server:
+        monkeypatch.setenv("KRONOS_BINANCE_URL", server.url)
+        exec(text.split("```python\n")[1].split("```")[0], scope)
+    assert sorted(len(one) for one in scope["series"]) == [900, 6000]
+    assert len(scope["train"]) > 3000
