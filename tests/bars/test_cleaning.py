@@ -1,5 +1,6 @@
 """Mending: every change is recorded, nothing is invented, a second time changes nothing; and cutting into segments."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -331,3 +332,43 @@ def test_holidays_do_not_cut_and_lost_bars_do() -> None:
 def test_segments_want_order() -> None:
     with pytest.raises(BarsError, match="clean the bars first"):
         segments(frame().iloc[::-1])
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+@given(bars=damaged(), zone=st.sampled_from([None, "UTC", "Asia/Shanghai"]))
+@settings(max_examples=30)
+def test_the_record_is_a_sequence_of_changes_and_a_table_of_the_same(bars: pd.DataFrame, zone: str | None) -> None:
+    cleaned = clean(bars.tz_localize(zone))
+    changes = list(cleaned.changes)
+    assert len(cleaned.changes) == len(changes) == sum(cleaned.counts().values())
+    shown = [repr(change) for change in changes]  # some values are NaN, which equals nothing
+    assert [repr(cleaned.changes[row]) for row in range(-len(changes), 0)] == shown
+    assert [repr(change) for change in cleaned.changes[3::-2]] == shown[3::-2]
+    assert list(cleaned.counts()) == list(dict.fromkeys(change.reason for change in changes))
+    with pytest.raises(IndexError):
+        cleaned.changes[len(changes)]
+    table = cleaned.changes_frame()
+    assert table["reason"].tolist() == [change.reason for change in changes]
+    assert table["column"].tolist() == [change.column for change in changes]
+    np.testing.assert_array_equal(table[["old", "new"]], np.array([change[2:4] for change in changes]).reshape(-1, 2))
+    if changes:
+        times = pd.DatetimeIndex([change.time for change in changes], dtype=table["time"].dtype)
+        assert pd.DatetimeIndex(table["time"]).equals(times)
+        assert str(pd.DatetimeIndex(table["time"]).tz) == str(zone)
+
+
+def test_the_record_of_many_changes_takes_little_memory() -> None:
+    bars = bars_frame(100_000, freq="1min")
+    bars.iloc[1:, 4] = np.nan
+    tracemalloc.start()
+    try:
+        cleaned = clean(bars, bad_ticks="keep")
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(cleaned.changes) == 99_999
+    assert held < 16e6  # the frame takes 6 of them
+    assert cleaned.counts() == {"computed from amount": 99_999}
+    assert cleaned.changes[-1].time == bars.index[-1]

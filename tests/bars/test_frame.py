@@ -502,3 +502,31 @@ def test_real_series_pass() -> None:
     for row in manifest.groupby(["market", "interval", "source"]).first().itertuples():
         bars = pd.read_parquet(MARKET / str(row.file)).iloc[-3000:]
         assert not invalid(canonical(bars, name=str(row.file), volume_rule="fill").to_numpy()).any()
+
+
+@pytest.mark.parametrize(
+    ("times", "word"),
+    [
+        (["٢٠٢٤٠١٠٤", "٢٠٢٤٠١٠٥"], "row 0.*digits other than 0 to 9"),
+        (["2024-01-04", "2024-01-0٥"], "row 1.*digits other than 0 to 9"),
+        (["２０２４-01-04", "2024-01-05"], "row 0.*digits other than 0 to 9"),
+        (["1704447000000000000", "99999999999999999999"], "row 1.*no date and no count"),
+        (["9" * 30, "1704447000"], "row 0.*no date and no count"),
+        (["1704447000", "-9999999999999999999"], "row 1.*no date and no count"),
+        ([1704447000, 10**400], "row 1.*no date and no count"),
+        ([1704447000, 10**19], "row 1.*no date and no count"),
+        (np.array([2**63, 2**63 + 5], dtype=np.uint64), "row 0.*no date and no count"),
+        ([1704447000, 10**10], "row 1.*1678 to 2261"),
+        ([1704447000.5, 1e10], "row 1.*1678 to 2261"),
+        (["1704447000", "10000000000"], "row 1.*1678 to 2261"),
+        ([1704447000000, 10**13], "row 1.*1678 to 2261"),
+        ([-(10**10), 0], "row 0.*1678 to 2261"),
+        (pd.period_range("2261-12-31", periods=2, freq="D"), "row 1.*1678 to 2261"),
+        (list(pd.period_range("2261-12-31", periods=2, freq="D")), "row 1.*1678 to 2261"),
+        ([pd.Period("2024-01-01", "D"), dt.datetime(2024, 1, 2)], "cannot be read|another kind"),
+    ],
+)
+def test_digits_and_counts_that_show_no_time_are_refused_with_their_row(times: object, word: str) -> None:
+    with pytest.raises(BarsError, match=f"times: .*{word}" if "row" in word else word) as caught:
+        parse_times(times)
+    assert str(caught.value).count("times: ") == 1

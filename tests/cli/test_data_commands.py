@@ -109,7 +109,7 @@ def test_check_finds_what_was_planted(lake: Path, tmp_path: Path) -> None:
     assert "files BAD 1h" in text.stdout
     pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert "report.png" in pictures
-    assert "files_BAD_1h.png" in pictures
+    assert "01_files_BAD_1h.png" in pictures
     assert run("check", tmp_path / "crypto_BAD_1h.csv").exit_code == 1
 
 
@@ -136,6 +136,70 @@ def test_clean_makes_another_lake_that_is_sound(lake: Path, tmp_path: Path) -> N
     told("clean", "--lake", lake, "--whole")  # what the first run cut is one series again
     assert {entry.key.symbol for entry in Lake.open(answer["into"]).entries()} == {"AAPL", "BAD", "BTC", "ETH"}
     assert "into another lake" in run("clean", "--lake", lake, "--into", lake).output
+    assert "into another lake" in run("clean", "--lake", lake, "--into", f"file://{lake}").output
+    assert "inside the lake" in run("clean", "--lake", lake, "--into", lake / "clean").output
+    assert "3,088 of 3,088" in run("clean", "--lake", lake, "--whole").output
+
+
+def test_clean_writes_over_nothing_that_came_from_elsewhere(lake: Path, tmp_path: Path) -> None:
+    told("import", tmp_path / "files", "--lake", tmp_path / "other")
+    before = told("list", "--lake", tmp_path / "other")
+    result = run("clean", "--lake", lake, "--into", tmp_path / "other", "--min-length", "100000")
+    assert result.exit_code == 0  # no piece is long enough, so nothing is written, and nothing dropped either
+    assert told("list", "--lake", tmp_path / "other") == before
+    result = run("clean", "--lake", lake, "--into", tmp_path / "other")
+    assert result.exit_code == 1
+    assert "was not cleaned from" in result.stderr
+    assert told("list", "--lake", tmp_path / "other") == before
+    assert run("clean", "--lake", lake, "--into", tmp_path / "other", "--replace").exit_code == 0
+
+
+def test_pieces_are_known_by_their_symbol(lake: Path, tmp_path: Path) -> None:
+    FRAME.drop(FRAME.index[400:412]).to_csv(tmp_path / "crypto_BAD_1h.csv")
+    run("import", tmp_path / "crypto_BAD_1h.csv", "--lake", lake)
+    clean = told("clean", "--lake", lake, "--min-length", "100")["into"]
+    assert len(told("list", "--lake", clean, "--symbol", "BAD")) == 2
+    told("export", "--lake", clean, "--out", tmp_path / "out", "--symbol", "BAD")
+    assert {one.symbol for one in load_series(tmp_path / "out")} == {"BAD"}
+    told("import", tmp_path / "out", "--lake", tmp_path / "again")
+    assert [one["symbol"] for one in told("list", "--lake", tmp_path / "again")] == ["BAD#1", "BAD#2"]
+
+
+def test_one_series_that_cannot_be_checked_or_cleaned_stops_no_other(lake: Path, tmp_path: Path) -> None:
+    next((lake / "source=files" / "symbol=BTC").rglob("*.parquet")).write_bytes(b"")
+    answer = told("check", "--lake", lake, status=1)
+    assert answer["inspections"][0]["counts"] == {"unreadable": 1}
+    assert len(answer["inspections"]) == 3
+    result = run("clean", "--lake", lake)
+    assert result.exit_code == 1
+    assert "failed files BTC 1h" in result.stderr
+    assert len(told("list", "--lake", f"{lake}-clean")) == 2
+    (tmp_path / "files" / "X_1h.csv").write_text("timestamp,open,high,low,close\n2024-01-01,1,1,1,one\n")
+    assert told("check", tmp_path / "files", status=1)["series"] == 4
+    assert "leave them out" in run("check", tmp_path / "files", "--symbol", "X").output
+
+
+def test_what_was_made_of_fetched_bars_is_not_updated(server: FakeExchange, tmp_path: Path) -> None:
+    words = ["--base-url", server.url, "--lake", tmp_path / "lake"]
+    told("fetch", "binance", "BTC/USDT", "1h", "--bars", "100", *words)
+    for _ in range(2):
+        told("resample", "--to", "4h", "--lake", tmp_path / "lake", "--timeframe", "1h")
+        server.pass_time(7200)
+        assert [one["timeframe"] for one in told("update", *words)["fetched"]] == ["1h"]
+
+
+def test_no_place_outside_is_written_and_no_secret_told(lake: Path, tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "Z_1h.csv")
+    for market in ("../../escaped", str(tmp_path / "absolute"), ".."):
+        told("import", tmp_path / "Z_1h.csv", "--lake", tmp_path / "evil", "--market", market, "--source", market)
+    answer = told("export", "--lake", tmp_path / "evil", "--out", tmp_path / "inside")
+    assert all(Path(path).resolve().is_relative_to(tmp_path / "inside") for path in answer["written"])
+    assert len(answer["written"]) == 3
+    assert not (tmp_path / "escaped").exists()
+    assert not (tmp_path / "absolute").exists()
+    secret = run("list", "--lake", lake, "--storage", "key=me", "--storage", "secret=TOPSECRET", "--storage", "x")
+    assert secret.exit_code == 1
+    assert "TOPSECRET" not in secret.output
 
 
 def test_resample(lake: Path) -> None:
@@ -293,3 +357,38 @@ def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         exec(text.split("```python\n")[1].split("```")[0], scope)
     assert sorted(len(one) for one in scope["series"]) == [900, 6000]
     assert len(scope["train"]) > 3000
+
+
+def test_sessions_follow_the_clock_of_their_exchange(tmp_path: Path) -> None:
+    days = pd.bdate_range("2024-03-04", "2024-03-15")  # New York sets its clocks forward on the 10th
+    times = pd.DatetimeIndex([day + pd.Timedelta(minutes=570 + 15 * i) for day in days for i in range(26)])
+    bars = bars_frame(len(times), freq="15min").set_axis(times.tz_localize("America/New_York").rename("timestamp"))
+    bars.tz_convert("UTC").to_parquet(tmp_path / "us_X_15m.parquet")
+    told("import", tmp_path / "us_X_15m.parquet", "--lake", tmp_path / "lake")
+    options = ["--to", "1h", "--align", "session", "--lake", tmp_path / "lake"]
+    refused = run("resample", *options)
+    assert refused.exit_code == 1
+    assert "--calendar" in refused.stderr
+    told("import", tmp_path / "us_X_15m.parquet", "--lake", tmp_path / "lake", "--calendar", "NYSE")
+    assert told("resample", *options)[0]["rows"] == 7 * len(days)
+    made = Lake.open(tmp_path / "lake").entries(timeframe="1h")[0]
+    read = Lake.open(tmp_path / "lake").read(made.key)
+    assert made.zone == "UTC"
+    assert set(pd.DatetimeIndex(read.index).tz_convert("America/New_York").strftime("%H:%M")) == {
+        f"{hour:02d}:30" for hour in range(9, 16)
+    }
+
+
+def test_options_that_contradict_each_other(lake: Lake, tmp_path: Path) -> None:
+    out = ["--lake", lake, "--out", tmp_path / "out"]
+    assert "choose one" in run("split", *out, "--folds", "2", "--dates", "2024-01-01,2024-02-01").output
+    assert "--folds" in run("split", *out, "--rolling").output
+    assert "a folder of this machine" in run("export", "--lake", lake, "--out", "s3://bucket/x").output
+
+
+def test_one_bad_series_does_not_stop_a_resampling(lake: Lake) -> None:
+    next((lake / "source=files" / "symbol=BTC").rglob("*.parquet")).write_bytes(b"")
+    result = run("resample", "--to", "4h", "--lake", lake, "--timeframe", "1h")
+    assert result.exit_code == 1
+    assert "failed files BTC 1h" in result.stderr
+    assert "ETH" in result.stdout

@@ -234,3 +234,58 @@ def test_every_market_file_imports(lake: Lake, shared: Path) -> None:
     for path in chosen:
         done = brought(lake, path)
         assert lake.read(done[0].key).shape[0] == done[0].written.rows
+
+
+def test_newest_first_on_the_night_the_clocks_go_back(lake: Lake, files: Path) -> None:
+    aware = bars_frame(48, freq="1h", start="2024-11-02", tz="America/New_York")
+    naive = aware.set_axis(pd.DatetimeIndex(aware.index).tz_localize(None).rename("timestamp"))
+    naive[::-1].to_csv(files / "BTC_1h.csv")
+    assert brought(lake, files, zone="America/New_York")[0].notes == {}
+    assert lake.read(KEY).index.equals(pd.DatetimeIndex(aware.index).as_unit("ns"))
+    np.testing.assert_array_equal(lake.read(KEY).to_numpy(), aware.to_numpy())
+    FRAME.set_axis(pd.date_range("2024-03-10", periods=60, freq="15min", name="timestamp")).to_csv(files / "X_15m.csv")
+    assert "never was on its clocks" in refused(lake, files / "X_15m.csv", zone="America/New_York")
+
+
+def test_a_file_of_blank_rows_is_refused_and_stops_no_other(lake: Lake, files: Path) -> None:
+    (FRAME * np.nan).to_csv(files / "A_1h.csv")
+    FRAME.to_csv(files / "BTC_1h.csv")
+    done = list(import_bars(lake, files))
+    assert [type(one) for one in done] == [Refused, Imported]
+
+
+def test_a_lake_in_the_folder_is_no_bars(lake: Lake, tmp_path: Path, files: Path) -> None:
+    FRAME.to_csv(files / "BTC_1h.csv")
+    for _ in range(2):
+        brought(lake, tmp_path)  # the lake itself lies in there
+    assert [entry.key for entry in lake.entries()] == [KEY]
+
+
+def test_one_symbol_is_not_given_to_several(lake: Lake, files: Path) -> None:
+    pd.concat([FRAME.assign(symbol="A"), FRAME.assign(symbol="B")]).to_csv(files / "many_1h.csv")
+    assert "A, B" in refused(lake, files / "many_1h.csv", symbol="Q")
+
+
+def test_bars_shorter_than_said_are_refused(lake: Lake, files: Path) -> None:
+    FRAME.to_csv(files / "BTC_1h.csv")
+    assert "step by 1h" in refused(lake, files / "BTC_1h.csv", timeframe="4h")
+
+
+def test_a_lake_that_cannot_be_written_ends_the_import(
+    lake: Lake, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in "ABC":
+        FRAME.to_csv(files / f"{name}_1h.csv")
+    monkeypatch.setattr("kronos.data.lake.store._write_through", full)
+    with pytest.raises(SourceError, match="No space left"):
+        list(import_bars(lake, files))
+
+
+def test_an_unknown_calendar_is_refused_before_anything_is_stored(lake: Lake, files: Path) -> None:
+    FRAME.to_csv(files / "BTC_1h.csv")
+    with pytest.raises(ConfigError, match="NYSF"):
+        list(import_bars(lake, files, ImportOptions(calendar="NYSF")))
+    assert lake.entries() == []

@@ -306,6 +306,83 @@ def test_frames_that_cannot_be_kept(tmp_path: Path, frame: pd.DataFrame, says: s
     assert there.entries() == []
 
 
+def test_a_lake_is_one_by_all_its_names_and_holds_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Lake.open(tmp_path / "lake", create=True)
+    (tmp_path / "link").symlink_to(tmp_path / "lake")
+    monkeypatch.chdir(tmp_path / "lake")
+    for name in (".", f"file://{tmp_path}/lake", "../lake", tmp_path / "link"):
+        assert Lake.open(name).same_as(there)
+    assert not Lake.open(tmp_path / "other", create=True).same_as(there)
+    with pytest.raises(SourceError, match="lies inside the lake"):
+        Lake.open("clean", create=True)
+    there.write(KEY, FRAME[:3], FROM)
+    stray = tmp_path / "lake" / "backup" / KEY.path / "log"
+    stray.mkdir(parents=True)
+    (stray / "1.json").write_text("{")
+    assert [entry.key for entry in there.entries()] == [KEY]
+
+
+def test_a_zone_without_a_name_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    import datetime
+
+    there = Lake.open(tmp_path, create=True)
+    naive = bars_frame(5, freq="1h")
+    named = datetime.timezone(timedelta(hours=8), "CST")
+    there.write(KEY, naive.tz_localize(named), FROM)
+    assert there.entry(KEY).zone == "+08:00"
+    assert there.last(KEY) == naive.index[-1].tz_localize(named)
+
+    class Odd(datetime.tzinfo):
+        def utcoffset(self, moment: datetime.datetime | None) -> timedelta | None:
+            return None if moment is None else timedelta(hours=3)
+
+        def dst(self, moment: datetime.datetime | None) -> timedelta:
+            return timedelta(0)
+
+    with pytest.raises(BarsError, match="convert the times to UTC"):
+        there.write(Key("a", "b", "1h"), naive.tz_localize("UTC").tz_convert(Odd()), FROM)
+    assert len(there.entries()) == 1
+
+
+def test_bars_at_both_ends_write_no_part_between_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake, "PART_ROWS", 50)
+    monkeypatch.setattr(lake, "SMALL_ROWS", 0)
+    there = Lake.open(tmp_path, create=True)
+    there.write(KEY, FRAME[10:290].drop(FRAME.index[120]), FROM)
+    before = {part.file for part in there._log(KEY).head().parts}
+    there.write(KEY, FRAME, FROM)
+    same(there.read(KEY), FRAME)
+    after = {part.file for part in there._log(KEY).head().parts}
+    assert len(before & after) == 5  # of six, the one with the hole is new
+
+
+def test_no_password_is_shown(tmp_path: Path) -> None:
+    with pytest.raises((SourceError, ConfigError)) as caught:
+        Lake.open("ftp://me:hidden@127.0.0.1:1/x")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_an_error_of_ours(s3: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=r"s3://bars/x: cannot be (read|reached)"):
+        Lake.open("s3://bars/x", endpoint_url="http://127.0.0.1:9", key="k", secret="s", config_kwargs={
+            "retries": {"max_attempts": 0}, "connect_timeout": 1,
+        })  # fmt: skip
+    with pytest.raises((SourceError, ConfigError)):
+        Lake.open("s3://no-such-bucket/x", **s3).entries()
+
+
+def test_without_links_the_first_writer_still_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: Any) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("kronos.data.lake.store.os.link", refuse)
+    there = Lake.open(tmp_path, create=True)
+    there.write(KEY, FRAME[:50], FROM)
+    assert there._store.create(f"{KEY.path}/log/000000000001.json", b"") is False
+    there.write(KEY, FRAME[50:], FROM)
+    same(there.read(KEY), FRAME)
+
+
 def test_damage_is_named(tmp_path: Path) -> None:
     there = Lake.open(tmp_path, create=True)
     there.write(KEY, FRAME, FROM)
@@ -340,7 +417,9 @@ def test_keys_that_name_nothing(field: str, value: str) -> None:
 def test_any_symbol_is_one_path_segment_and_comes_back(symbol: str) -> None:
     key = Key("x", symbol, "60m")
     assert key.timeframe == "1h"
-    assert Key.of_path("some/where/" + key.path) == key
+    assert Key.of_path(key.path) == key
+    with pytest.raises(ConfigError):
+        Key.of_path("some/where/" + key.path)
     assert key.path.count("/") == 2
     assert not {".", ".."} & set(key.path.split("/"))
 

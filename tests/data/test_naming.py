@@ -139,3 +139,8 @@ def test_every_real_series_is_named_like_its_entry() -> None:
     for row in manifest.itertuples():
         assert name_of(MARKET / str(row.file), MARKET) == Named(row.symbol, row.interval, row.market)
     assert len(manifest) > 700
+
+
+@pytest.mark.parametrize("name", ["BTC_99999999999999999999h.csv", "BTC_0m.csv", "BTC_M0.csv"])
+def test_a_count_that_no_bar_has_is_no_timeframe(name: str) -> None:
+    assert name_of(name).timeframe is None

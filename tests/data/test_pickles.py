@@ -355,3 +355,13 @@ def test_sessions_and_weekends_are_no_gaps(tmp_path: Path) -> None:
     stock = bars_frame(1500).set_axis(index)
     write_pickles({"AAPL_1D": stock}, tmp_path / "set")
     assert found(validate(tmp_path / "set")) == []
+
+
+@pytest.mark.parametrize("depth", [10, 500, 2_000, 100_000])
+def test_a_summary_nested_to_any_depth_is_a_problem(folder: Path, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    for text in (deep, f'{{"symbols": {deep}, "created_at": {deep}, "train_records": {deep}}}'):
+        (folder / SUMMARY).write_text(text)
+        problems = validate(folder).problems
+        assert SUMMARY in {problem.file for problem in problems}
+        assert max(len(str(problem)) for problem in problems) < 400

@@ -185,3 +185,8 @@ def test_a_picture_of_a_report(tmp_path: Path, series: int) -> None:
     assert 0.01 < ink(tmp_path / "report.png") < 0.6
     height = matplotlib.image.imread(tmp_path / "report.png").shape[0]
     assert height < 1300  # no more than the worst forty
+
+
+def test_no_series_at_all_leaves_the_sums() -> None:
+    assert report().lines(0) == report().lines()[-1:]
+    assert report().lines(0, details=3) == report().lines()[-1:]

@@ -92,6 +92,127 @@ def test_parts_share_no_row_and_keep_the_embargo(
                 assert row + lookback + horizon <= end
 
 
+LENGTHS = {"1h": np.timedelta64(1, "h"), "4h": np.timedelta64(4, "h"), "1d": DAY, "1mo": np.timedelta64(31, "D")}
+
+
+def line(asset: str, place: int, timeframe: str, start: str, rows: int) -> Timeline:
+    freq = {"1h": "1h", "4h": "4h", "1d": "1D", "1mo": "MS"}[timeframe]
+    index = pd.date_range(start, periods=rows, freq=freq)
+    return Timeline.of_times(index, f"m/{asset}#{place}", symbol=asset, timeframe=timeframe)
+
+
+def assert_apart(split: Split) -> None:
+    """Of an asset, all that an earlier part has ends before a later part has anything, the embargo before it."""
+    names = list(split.parts)
+    symbols = {"".join(filter(str.isalnum, one.symbol)).lower() for one in split.series}
+    for symbol in symbols:
+        mine = [i for i, one in enumerate(split.series) if "".join(filter(str.isalnum, one.symbol)).lower() == symbol]
+        for number, name in enumerate(names):
+            begins = [
+                split.series[i].times[split.rows(later)[i, 0]]
+                for later in names[number + 1 :]
+                for i in mine
+                if split.rows(later)[i, 1] > split.rows(later)[i, 0]
+            ]
+            for i in mine:
+                first, stop = split.rows(name)[i].tolist()
+                if stop > first and begins:
+                    one = split.series[i]
+                    if len(mine) > 1 or one.timeframe != "1mo":  # one series is counted in rows alone
+                        assert one.times[stop - 1] + (1 + split.embargo) * LENGTHS[one.timeframe] <= min(begins)
+    assert not any(fact["same_symbol"] for fact in split.summary()["overlaps"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(sorted(set(SPLITTERS) - {"ratio, held out"})),
+    st.integers(1, 12),
+    st.integers(0, 5),
+    st.sampled_from([None, 0, 1, 40]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["BTC/USDT", "btc-usdt", "ETH/USDT"]),
+            st.sampled_from(sorted(LENGTHS)),
+            st.integers(0, 900),
+            st.integers(1, 900),
+        ),
+        min_size=1,
+        max_size=7,
+    ),
+)
+def test_parts_of_one_asset_lie_apart_over_all_its_timeframes_and_pieces(
+    way: str, lookback: int, horizon: int, embargo: int | None, made: list[tuple[str, str, int, int]]
+) -> None:
+    start = pd.Timestamp("2020-09-01")
+    made = [*made, ("ETH/USDT", "1h", 200, 3000)]
+    lines = [
+        line(asset, i, timeframe, str(start + pd.Timedelta(days=late)), rows if timeframe != "1mo" else 1 + rows // 30)
+        for i, (asset, timeframe, late, rows) in enumerate(made)
+    ]
+    # other assets, so that every part has a window
+    more = [line("LONG", 90, "1d", "2019-01-01", 2500), line("PLAIN", 91, "1h", "2021-01-01", 9000)]
+    for split in SPLITTERS[way]([*lines, *more], lookback, horizon, embargo):
+        assert_apart(split)
+
+
+def pieces() -> list[Timeline]:
+    """A year of hours in three pieces, with holes of half an hour and of ten days, and its days."""
+    return [
+        line("BTC/USDT", 1, "1h", "2021-01-01", 5000),
+        line("BTC/USDT", 2, "1h", "2021-07-28 08:30", 1000),
+        line("BTC/USDT", 3, "1h", "2021-09-18", 2500),
+        line("BTC/USDT", 4, "1d", "2021-01-01", 365),
+    ]
+
+
+def test_all_series_of_an_asset_are_cut_at_the_same_moments() -> None:
+    split = split_by_ratio(pieces(), 20, 5, ratios=(0.6, 0.2, 0.2))
+    assert_apart(split)
+    rows = {name: int((each[:, 1] - each[:, 0]).sum()) for name, each in split.parts.items()}
+    for name, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
+        assert rows[name] / sum(rows.values()) == pytest.approx(share, abs=0.01)
+    assert sum(rows.values()) >= 8865 - 2 * 2 * 25 - 4  # two timeframes lose the embargo at two cuts
+    for name in ("train", "test"):
+        assert (np.diff(split.rows(name))[:, 0] > 0).sum() >= 2  # hours and days
+    # an asset of its own beside it is cut by its own rows, as it is alone
+    alone, beside = series(1000, "m/ETH"), split_by_ratio([*pieces(), series(1000, "m/ETH")], 20, 5)
+    for name in split.parts:
+        np.testing.assert_array_equal(beside.rows(name)[4], split_by_ratio([alone], 20, 5).rows(name)[0])
+
+
+def test_the_embargo_is_kept_in_time_between_pieces() -> None:
+    lines = [line("BTC", 1, "1h", "2022-01-01", 500), line("BTC", 2, "1h", "2022-01-21 21:00", 500)]
+    for split in (
+        split_by_ratio(lines, 8, 2, ratios=(0.5, 0, 0.5), embargo=100),
+        split_by_dates(lines, 8, 2, {"train": (None, "2022-01-21 21:00"), "test": ("2022-01-21 21:00", None)},
+                       embargo=100),
+    ):  # fmt: skip
+        assert_apart(split)
+    assert split.rows("train").tolist() == [[0, 401], [0, 0]]  # the first ends at 20:00, an hour before the second
+    assert split.rows("test").tolist() == [[0, 0], [0, 500]]
+
+
+def test_a_short_piece_is_trained_on_only_before_the_first_cut_of_its_asset() -> None:
+    lines = [line("BTC", 1, "1d", "2020-01-01", 1000), line("BTC", 2, "1h", "2022-09-01", 20),
+             line("BTC", 3, "1h", "2020-02-01", 20)]  # fmt: skip
+    split = split_by_ratio(lines, 20, 5)
+    assert_apart(split)
+    assert [split.rows(name)[1].tolist() for name in split.parts] == [[0, 0], [0, 0], [0, 20]]
+    assert [split.rows(name)[2].tolist() for name in split.parts] == [[0, 20], [0, 0], [0, 0]]
+
+
+def test_the_summary_tells_a_leak_within_a_symbol_from_an_overlap_of_several() -> None:
+    lines = pieces()
+    rows = {"train": np.array([[0, 5000], [0, 0], [0, 0], [0, 250]]),
+            "test": np.array([[0, 0], [0, 1000], [0, 2500], [280, 365]])}  # fmt: skip
+    (fact,) = Split(lines, 20, 5, 25, rows).summary()["overlaps"]
+    assert (fact["in_time"], fact["same_symbol"]) == (True, True)  # days of August are trained on, its hours tested
+    early, late = series(400, "a/EARLY_1d"), series(400, "a/LATE_1d", start="2020-09-01")
+    overlaps = split_by_ratio([early, late], 8, 4).summary()["overlaps"]
+    assert any(fact["in_time"] for fact in overlaps)
+    assert not any(fact["same_symbol"] for fact in overlaps)
+
+
 @pytest.mark.parametrize("way", sorted(SPLITTERS))
 def test_later_parts_change_nothing_in_training_batches(way: str) -> None:
     plain = market()
@@ -304,6 +425,7 @@ def test_an_empty_part_says_why(split: Callable[[], Any], words: list[str]) -> N
         ({"ratios": (0.7, 0.2, 0.2)}, "add up to 1"),
         ({"ratios": (1.2, -0.4, 0.2)}, "above 0"),
         ({"embargo": -1}, "embargo is -1"),
+        ({"embargo": 10**30}, "no series has more"),
     ],
 )
 def test_bad_settings_are_refused(bad: dict[str, Any], words: str) -> None:
@@ -311,10 +433,17 @@ def test_bad_settings_are_refused(bad: dict[str, Any], words: str) -> None:
         split_by_ratio(market(), 8, 4, **bad)
     with pytest.raises(ConfigError, match="lookback >= 1"):
         split_by_ratio(market(), 0, 4)
+    with pytest.raises(ConfigError, match="longer than any series"):
+        split_by_ratio(market(), 10**20, 4)
+    with pytest.raises(BarsError, match="'train' is empty"):
+        split_by_ratio(pieces(), 8, 4, embargo=2**62)
     with pytest.raises(ConfigError, match="folds >= 1"):
         walk_forward(market(), 8, 4, folds=0)
     with pytest.raises(BarsError, match="no series"):
         split_by_ratio([], 8, 4)
+    for common in (False, True):
+        with pytest.raises(BarsError, match="'train' is empty"):
+            split_by_ratio([line("A", i, "1d", "2020", 0) for i in range(2)], 8, 4, common=common)
 
 
 def test_the_summary_states_what_is_where_and_what_overlaps() -> None:

@@ -633,3 +633,32 @@ def test_investing_and_nasdaq_exports(tmp_path: Path) -> None:
     assert futures["volume"].iloc[1] == 998_500.0
     assert share.iloc[1].tolist()[:5] == [190.94, 191.8, 187.47, 188.04, 55_859_370.0]
     assert [str(day)[:10] for day in share.index] == ["2024-01-31", "2024-01-30"]
+
+
+def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = (HEADER + ROWS).encode() + b"\n" * (3 << 20)
+    packed = {
+        "gz": write(tmp_path, gzip.compress(raw), "x.csv.gz"),
+        "bz2": write(tmp_path, bz2.compress(raw), "x.csv.bz2"),
+        "xz": write(tmp_path, lzma.compress(raw), "x.csv.xz"),
+        "zip": zipped(tmp_path, {"x.csv": raw.decode()}),
+    }
+    for path in packed.values():
+        assert opening.read_text_bytes(path) == raw.replace(b"\r\n", b"\n")  # small, so it may shrink as it likes
+    monkeypatch.setattr(opening, "SMALL_BYTES", 1 << 20)
+    for path in packed.values():
+        refused(path, SourceError, "more than 200 times its size", "unpack it yourself")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "gb18030", "cp1252"])
+@pytest.mark.parametrize("piece", [1, 3, 7, 1 << 20])
+def test_texts_are_decoded_the_same_in_pieces_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, piece: int
+) -> None:
+    monkeypatch.setattr(opening, "_PIECE", piece)
+    text = "é,ü\r\n" if encoding == "cp1252" else "时间,开盘,é😀\r\n1,2,3\n"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = write(tmp_path, (mark + text).encode(encoding))
+    assert opening.read_text_bytes(path).decode() == text.replace("\r\n", "\n")
+    cut = write(tmp_path, b"\xff\xfea\x00b")
+    refused(cut, SourceError, "marked as utf-16")

@@ -385,3 +385,53 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_pickle(tmp_path / "absent.pkl")
     with pytest.raises(SourceError, match="cannot be read"):
         read_pickle(tmp_path)
+
+
+BYTES = op("global", "builtins", "bytes")
+CHUNKED, RESTORE = op("global", "pyarrow.lib", "chunked_array"), op("global", "pyarrow.lib", "_restore_array")
+
+
+def framed(array: bytes) -> bytes:
+    """A frame by its constructor whose one column is `array`."""
+    columns = op("dict") + op("text", "open") + array + op("setitem")
+    return (
+        op("dict") + op("text", "A_1h") + FRAME + columns + array + op("tuple2") + op("reduce") + op("setitem") + b"."
+    )
+
+
+def buffered(content: bytes) -> bytes:
+    """An array of floats from what is to be bytes."""
+    return op("global", "numpy", "frombuffer") + content + op("text", "<f8") + op("tuple2") + op("reduce")
+
+
+def shaped_by(shape: bytes) -> bytes:
+    """Eight bytes of a shape that they do not have."""
+    call = op("global", "numpy.core.numeric", "_frombuffer") + op("mark") + b"C\x08" + bytes(8) + op("text", "<f8")
+    return call + shape + op("text", "C") + b"t" + op("reduce")
+
+
+BACKED = op("global", "pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked") + op("mark")
+BACKED += op("global", "pandas.arrays", "DatetimeArray") + b"K\x01" + op("none") + op("tuple1") + b"t" + op("reduce")
+STRINGS = op("global", "pandas.arrays", "ArrowStringArray") + op("empty") + op("reduce")
+WITHIN = CHUNKED * 5000 + op("empty") + op("reduce") + (op("tuple1") + op("tuple1") + op("reduce")) * 4999
+DEEP = {
+    "a call of bytes within calls of bytes": framed(
+        buffered(BYTES * 50_000 + op("empty") + op("reduce") + (op("tuple1") + op("reduce")) * 49_999)
+    ),
+    "an array without values": framed(BACKED),
+    "texts in chunks of chunks": framed(
+        STRINGS + op("dict") + op("text", "_pa_array") + WITHIN + op("setitem") + op("build")
+    ),
+    "a size that is a text": framed(shaped_by(b"J\x00\x00\x00\x7f" + op("text", "x" * 99) + op("tuple2"))),
+    "a size that is a tuple": framed(shaped_by(b"J\x00\x00\x00\x7f" + op("none") + op("tuple1") + op("tuple2"))),
+}
+
+
+@pytest.mark.parametrize("what", DEEP)
+def test_what_is_nested_or_left_out_in_a_frame_is_refused(tmp_path: Path, what: str) -> None:
+    (tmp_path / "x.pkl").write_bytes(DEEP[what])
+    tracemalloc.start()
+    refused(tmp_path / "x.pkl", "A_1h")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6

@@ -112,6 +112,30 @@ def test_nothing_fits() -> None:
         Windows([], 3, 2)
 
 
+@pytest.mark.parametrize("index", [-1, 33, 10**9])
+def test_a_number_that_no_window_has_is_refused(index: int) -> None:
+    windows = Windows([series(40)], 5, 3)
+    assert len(windows) == 33
+    for ask in (windows.place, lambda number: windows.batch([0, number])):
+        with pytest.raises(IndexError, match=f"no window {index}; they are numbered from 0 to 32"):
+            ask(index)
+    with pytest.raises(ConfigError, match="at least one number"):
+        windows.batch([])
+
+
+def test_bad_shapes_and_dates_are_refused() -> None:
+    for shape in ((0, 1), (1, -1), (2**63, 1), (10**30, 0), (1, 2**64)):
+        with pytest.raises(ConfigError, match="lookback"):
+            Windows([series(40)], *shape)
+    with pytest.raises(BarsError, match="no window of"):
+        Windows([series(40)], 2**62 - 1, 1, since="2024-01-10")
+    for name in ("since", "before"):
+        for moment in ("x", "", "NaT", 2024, "3000-01-01"):
+            bad: dict[str, Any] = {name: moment}
+            with pytest.raises(ConfigError, match=f"{name}: '?{moment}'? is no date"):
+                Windows([series(40)], 3, 2, **bad)
+
+
 def test_batches_are_a_function_of_seed_and_step() -> None:
     windows = Windows(several(), 5, 3)
     first, second = WindowSampler(windows, 16, seed=4), WindowSampler(windows, 16, seed=4)

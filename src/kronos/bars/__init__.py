@@ -1,6 +1,6 @@
 """What a candle is, and what a forecast of candles is. No network, no torch; the only files are of forecasts."""
 
-from kronos.bars.calendar import calendar_of, next_times
+from kronos.bars.calendar import calendar_of, check_calendar, next_times, zone_of_calendar
 from kronos.bars.candles import COLUMNS, invalid, repair
 from kronos.bars.features import STAMP_FIELDS, time_stamps
 from kronos.bars.forecast import Forecast, Forecaster
@@ -32,6 +32,7 @@ __all__ = [
     "Timeframe",
     "calendar_of",
     "canonical",
+    "check_calendar",
     "clean",
     "fit_normaliser",
     "gaps",
@@ -47,4 +48,5 @@ __all__ = [
     "resample",
     "segments",
     "time_stamps",
+    "zone_of_calendar",
 ]

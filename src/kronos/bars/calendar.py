@@ -43,6 +43,18 @@ def calendar_of(times: pd.DatetimeIndex, timeframe: Timeframe | str | None = Non
     return _plan(times, _timeframe(times, timeframe), calendar).says
 
 
+def check_calendar(name: str) -> None:
+    """Refuse what is no calendar's name, before anything is stored or forecast by it."""
+    if name.strip().upper() not in ("24/7", "24/5"):
+        Exchange.named(name.strip())
+
+
+def zone_of_calendar(name: str) -> str | None:
+    """The time zone of an exchange; None for 24/7 and 24/5, which have none."""
+    plain = name.strip()
+    return None if plain.upper() in ("24/7", "24/5") else Exchange.named(plain).zone
+
+
 def _timeframe(times: pd.DatetimeIndex, timeframe: Timeframe | str | None) -> Timeframe:
     if len(times) == 0:
         raise BarsError("there is no bar to start from; pass y_timestamp with the times to forecast")

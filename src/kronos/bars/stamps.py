@@ -17,13 +17,15 @@ from kronos.errors import BarsError
 
 EARLIEST, LATEST = 1678, 2261  # the whole years that nanoseconds can count
 FAR = f"lies outside the years {EARLIEST} to {LATEST}"
+NO_COUNT = "is no date and no count since 1970"
 
 EXCEL_DAYS, EXCEL_1970 = (20_000, 80_000), 25_569  # day numbers of 1954 to 2119, and that of 1970-01-01
 
 _UNITS: tuple[Literal["s", "ms", "us", "ns"], ...] = ("s", "ms", "us", "ns")
 _MICROSECONDS = np.array([1e6, 1e3, 1.0, 1e-3])
 _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
-_DIGITS = r"-?\d{1,30}(\.\d{1,30})?"
+_DIGITS = r"-?[0-9]{1,30}(\.[0-9]{1,30})?"
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")  # of another script: Python takes it for a digit and pandas does not
 _ZONE = r"(?:Z|[+-]\d\d:?(?:\d\d)?)$"
 
 
@@ -39,11 +41,7 @@ def parse_times(values: Any, name: str = "times") -> pd.DatetimeIndex:
 
 def read_times(values: Any, where: Where) -> pd.DatetimeIndex:
     """As `parse_times`, for rows of known places."""
-    if isinstance(values, pd.PeriodIndex):
-        values = values.to_timestamp()
     series = pd.Series(values).reset_index(drop=True)
-    if isinstance(series.dtype, pd.PeriodDtype):
-        series = pd.Series(pd.PeriodIndex(series).to_timestamp())
     if series.empty:
         return pd.DatetimeIndex([], dtype="datetime64[ns]", name="timestamp")
     if series.isna().any():
@@ -52,6 +50,8 @@ def read_times(values: Any, where: Where) -> pd.DatetimeIndex:
         raise BarsError(f"{where.name}: true and false are not times")
     if pd.api.types.is_numeric_dtype(series.dtype):
         parsed = _from_numbers(series, where)
+    elif isinstance(series.dtype, pd.PeriodDtype):
+        parsed = _from_periods(series, [*series], where)
     elif pd.api.types.is_datetime64_any_dtype(series.dtype):
         parsed = pd.DatetimeIndex(series)
     else:
@@ -75,6 +75,14 @@ def date_and_clock(dates: "pd.Series[Any]", clock: "pd.Series[Any]", where: Wher
     return pd.DatetimeIndex(days + since_midnight).rename("timestamp")
 
 
+def _from_periods(series: "pd.Series[Any]", periods: list[Any], where: Where) -> pd.DatetimeIndex:
+    """The start of each."""
+    far = np.array([not EARLIEST <= period.year <= LATEST for period in periods])
+    if far.any():
+        where.fail_time(series, far, FAR)
+    return pd.DatetimeIndex([period.start_time for period in periods])
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -82,8 +90,8 @@ def _from_numbers(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
     """Compact dates, Excel's days, or a count since 1970 whose unit its magnitude shows."""
     values = series.to_numpy()
     size = np.abs(values.astype(np.float64))
-    if not (size < 1e20).all():
-        where.fail_time(series, ~(size < 1e20), "is no date and no count since 1970")
+    if not (size < 2**63).all():
+        where.fail_time(series, ~(size < 2**63), NO_COUNT)
     with np.errstate(invalid="ignore"):
         whole = values.astype(np.int64)
     integers = bool((values == whole).all())
@@ -94,7 +102,7 @@ def _from_numbers(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
         seconds = np.rint(values.astype(np.float64) * 86_400)  # a fraction of a day is rounded in every export
         return pd.DatetimeIndex((seconds - EXCEL_1970 * 86_400).astype("datetime64[s]"))
     if size.max() < 1e8:
-        where.fail_time(series, np.ones(len(series)), "is no date and no count since 1970")
+        where.fail_time(series, np.ones(len(series)), NO_COUNT)
     return _since_1970(whole if integers else values, size)
 
 
@@ -106,7 +114,7 @@ def _since_1970(values: "NDArray[Any]", size: NDArray[np.float64]) -> pd.Datetim
     own = np.searchsorted([1e11, 1e14, 1e17], size, side="right")
     top = int(own.max())
     if values.dtype == np.int64:
-        shared = pd.DatetimeIndex(pd.to_datetime(pd.Series(values), unit=_UNITS[top]))
+        shared = pd.DatetimeIndex(values.astype(f"datetime64[{_UNITS[top]}]"))
     else:
         shared = pd.DatetimeIndex(np.rint(values * _MICROSECONDS[top]).astype("datetime64[us]"))
     if (own == top).all():
@@ -136,11 +144,14 @@ def _from_objects(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
         return _from_text(series.astype(str).str.strip(), where)
     if is_text.any():
         where.fail_time(series, is_text if is_text.sum() * 2 < len(series) else ~is_text, "is of another kind")
-    if isinstance(series.iloc[0], pd.Period):
-        return pd.DatetimeIndex([period.start_time for period in series])
+    if series.map(lambda value: isinstance(value, pd.Period)).all():
+        return _from_periods(series, [*series], where)
+    if series.map(lambda value: isinstance(value, int | float)).all():
+        huge = series.map(lambda value: not abs(value) < 2**63).astype(bool)
+        if huge.any():  # an integer may be too large even for a float
+            where.fail_time(series, huge, NO_COUNT)
+        return _from_numbers(pd.Series(series.to_numpy(dtype=np.float64)), where)
     try:
-        if series.map(lambda value: isinstance(value, int | float)).all():
-            return _from_numbers(pd.Series(series.to_numpy(dtype=np.float64)), where)
         stamps = [pd.Timestamp(value) for value in series]
     except (TypeError, ValueError) as error:
         raise BarsError(f"{where.name}: the times cannot be read: {str(error).splitlines()[0]}") from error
@@ -155,9 +166,17 @@ def _from_objects(series: "pd.Series[Any]", where: Where) -> pd.DatetimeIndex:
 
 
 def _from_text(text: "pd.Series[str]", where: Where) -> pd.DatetimeIndex:
+    foreign = text.map(lambda value: not value.isascii() and bool(_FOREIGN_DIGIT.search(value))).astype(bool)
+    if foreign.any():
+        where.fail_time(text, foreign, "has digits other than 0 to 9")
     if re.fullmatch(_DIGITS, text.iloc[0]) and text.str.fullmatch(_DIGITS).all():
+        long = text.str.contains(r"^-?0*[1-9][0-9]{18}", regex=True)  # pandas 2 refuses what 64 bits do not hold
+        if long.any():
+            long = text.where(long, "0").str.partition(".")[0].map(lambda value: abs(int(value)) >= 2**63).astype(bool)
+        if long.any():
+            where.fail_time(text, long, NO_COUNT)
         return _from_numbers(pd.to_numeric(text), where)
-    words = ~text.str.contains(r"\d", regex=True)
+    words = ~text.str.contains("[0-9]", regex=True)
     if words.any():  # pandas would read "now" and "today"
         where.fail_time(text, words, UNREADABLE)
     if not re.match(r"\d{4}-\d\d-\d\d", text.iloc[0]) and (shaped := by_shape(text, where)) is not None:

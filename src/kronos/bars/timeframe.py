@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 
 SECOND = 1_000_000_000  # in nanoseconds, the unit of all the arithmetic here
 DAY = 86_400 * SECOND
+LONGEST = 36_525 * DAY  # a hundred years; what is longer is a mistake, and soon more than 64 bits hold
 
 _LENGTH: dict[Unit, int] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400}
 _LARGER: dict[Unit, tuple[int, Unit]] = {"s": (60, "m"), "m": (60, "h"), "h": (24, "d"), "d": (7, "w")}
@@ -49,6 +50,8 @@ class Timeframe:
         """Refuse what is no length, and write every length in its largest unit."""
         if self.unit not in _LENGTH or self.count < 1:
             raise ConfigError(f"a timeframe is a positive count of one of {', '.join(_LENGTH)}: not {self}")
+        if self.nanoseconds > LONGEST:
+            raise ConfigError(f"a timeframe lasts at most 100 years: not {self}")
         while self.unit in _LARGER and self.count % _LARGER[self.unit][0] == 0:
             size, unit = _LARGER[self.unit]
             object.__setattr__(self, "count", self.count // size)
@@ -59,7 +62,9 @@ class Timeframe:
         """Read "5m", "15min", "60m", "1H", "D", "1w", "1mo"; a capital M is a month, a small one a minute."""
         if isinstance(text, Timeframe):
             return text
-        found = re.fullmatch(r"\s*(\d*)[\s_-]*([A-Za-z]+)(-[A-Za-z]{3})?\s*", text) if isinstance(text, str) else None
+        found = (
+            re.fullmatch(r"\s*(\d{0,100})[\s_-]*([A-Za-z]+)(-[A-Za-z]{3})?\s*", text) if isinstance(text, str) else None
+        )
         if found:
             word = "mo" if found[2] == "M" else found[2].lower()
             if word in _SPELLINGS:
@@ -132,6 +137,8 @@ def infer_timeframe(times: pd.DatetimeIndex) -> Timeframe:
     usual = _usual(steps)
     if usual < SECOND:
         raise BarsError(f"row 1 ({times[1]}): the bars are less than a second apart; resample ticks to bars first")
+    if usual > LONGEST:
+        raise BarsError(f"row 1 ({times[1]}): the bars are more than 100 years apart; check the times")
     days = round(usual / DAY)
     if days and abs(usual - days * DAY) <= 3600 * SECOND:
         return _infer_days(times, np.rint(steps / DAY).astype(np.int64))

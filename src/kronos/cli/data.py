@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @click.group()
 @click.option("--log", default=None, type=click.Path(path_type=Path, dir_okay=False), help="Also write a log file.")
 @click.option("--debug", is_flag=True, help="Log every request and decision, onto the error stream as well.")
-def data(log: Path | None, debug: bool) -> None:
+@click.pass_context
+def data(context: click.Context, log: Path | None, debug: bool) -> None:
     """Bars from exchanges, files and Qlib folders to checked, leak-free training sets.
 
     Begin with `kronos data import FOLDER` or `kronos data fetch binance BTC/USDT 1h --since 2023-01-01`.
     """
-    start_log(log, debug)
+    start_log(context, log, debug)
 
 
 @click.command("list")
@@ -44,7 +45,7 @@ def list_(
     entries = [
         entry
         for entry in lake.entries(source=source, timeframe=timeframe)
-        if not symbols or entry.key.symbol in symbols
+        if not symbols or {entry.key.symbol, entry.key.asset} & set(symbols)
     ]
     if as_json:
         say([summary(entry) for entry in entries])

@@ -178,7 +178,11 @@ def update(
     from kronos.data import update as update_series
 
     lake = open_lake(place, storage)
-    entries = [entry for entry in chosen(lake, source, symbols, timeframe) if known_source(entry.key.source)]
+    entries = [
+        entry
+        for entry in chosen(lake, source, symbols, timeframe)
+        if known_source(entry.key.source) and entry.made_by("fetch", "import")  # not what was made of those
+    ]
     if not entries:
         raise ConfigError(
             f"{lake.place}: no series came from a source that can be asked; import its files again instead"

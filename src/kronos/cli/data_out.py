@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from kronos.cli.lake_options import Meter, choice_options, chosen, lake_options, open_lake, say, table
-from kronos.errors import ConfigError
+from kronos.errors import ConfigError, KronosError
 
 if TYPE_CHECKING:
     from kronos.data import Split, Timeline
@@ -69,23 +69,32 @@ def resample(
         made[name] = entry.key.timeframe
     if not shorter:
         raise ConfigError(f"no series is shorter than {wanted}; nothing to make it from")
-    meter, done = Meter(), []
+    meter, done, failed = Meter(), [], []
     for entry in meter.over(shorter, lambda entry: str(entry.key)):
-        key, written = resample_series(
-            lake,
-            entry,
-            target,
-            label=cast("Literal['left', 'right']", label),
-            align=cast("Literal['clock', 'session']", align),
-            incomplete="keep" if partial else "drop",
-            replace=replace,
-        )
+        try:
+            key, written = resample_series(
+                lake,
+                entry,
+                target,
+                label=cast("Literal['left', 'right']", label),
+                align=cast("Literal['clock', 'session']", align),
+                incomplete="keep" if partial else "drop",
+                replace=replace,
+            )
+        except KronosError as error:
+            failed.append(f"failed {entry.key}: {error}")
+            continue
         done.append({**vars(key), "from": entry.key.timeframe, "rows": written.rows})
     if as_json:
         say(done)
     else:
         rows = [(one["source"], one["symbol"], one["from"], one["timeframe"], one["rows"]) for one in done]
         table(("source", "symbol", "from", "to", "rows"), rows, left=4)
+    meter.clear()
+    for line in failed:
+        click.echo(line, err=True)
+    if failed:
+        sys.exit(1)
 
 
 @click.command()
@@ -95,10 +104,12 @@ def resample(
 @click.option("--horizon", default=10, show_default=True, help="Bars that a window predicts.")
 @click.option("--ratios", default="0.7,0.15,0.15", show_default=True, help="Shares of train, validation and test.")
 @click.option("--dates", default=None, metavar="DATE,DATE", help="Validation from the first, test from the second on.")
-@click.option("--common", is_flag=True, help="Cut all series at the same moments, lest markets leak across symbols.")
+@click.option("--common", is_flag=True, help="Cut all symbols at the same moments, lest markets leak across them.")
 @click.option("--folds", default=None, type=int, help="Walk-forward folds instead of one split.")
 @click.option("--rolling", is_flag=True, help="Folds train on the block before them only, not on all before them.")
-@click.option("--embargo", default=None, type=int, help="Bars between two parts; by default a full window.")
+@click.option(
+    "--embargo", default=None, type=int, help="Bars between two parts; by default a full window, for pickles none."
+)
 @click.option("--hold-out", multiple=True, help="A symbol to test on and nothing else; may be repeated.")
 @click.option(
     "--format",
@@ -135,6 +146,7 @@ def split(
     """
     from kronos.data import export_pickles, export_split, split_by_dates, split_by_ratio, timelines, walk_forward
 
+    _refuse_url(out)
     lake = open_lake(place, storage)
     entries, meter = chosen(lake, source, symbols, timeframe), Meter()
     shares = _numbers(ratios, "--ratios")
@@ -142,6 +154,10 @@ def split(
     def tell(key: object) -> None:
         meter.show(f"writing {key}")
 
+    if dates is not None and folds is not None:
+        raise ConfigError("--dates and --folds are two ways to split; choose one")
+    if rolling and folds is None:
+        raise ConfigError("--rolling is about --folds; say how many")
     if form == "pickle":
         if dates or folds or common or hold_out:
             raise ConfigError(
@@ -208,6 +224,7 @@ def export(
     """Write series as files, as a pack that is memory-mapped for training, or as a Qlib folder."""
     from kronos.data import export as export_series
 
+    _refuse_url(out)
     lake = open_lake(place, storage)
     entries, meter = chosen(lake, source, symbols, timeframe), Meter()
     written = export_series(lake, entries, out, form, tell=lambda key: meter.show(f"writing {key}"))
@@ -242,6 +259,11 @@ def validate(folder: Path, timeframes: str | None, min_rows: int | None, as_json
         sys.exit(1)
 
 
+def _refuse_url(out: Path) -> None:
+    if out.parts and out.parts[0].endswith(":") and len(out.parts[0]) > 2:
+        raise ConfigError(f"--out {out}: only a lake can lie at a URL; name a folder of this machine")
+
+
 def _numbers(text: str, option: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.split(","))
@@ -258,8 +280,9 @@ def _describe(summary: dict[str, Any]) -> None:
     table(("part", "series", "rows", "windows", "first", "last"), rows)
     for overlap in summary["overlaps"]:
         if overlap["in_time"]:
+            which = "the same symbol" if overlap["same_symbol"] else "different symbols"
             a, b = overlap["parts"]
             click.echo(
-                f"note: {a} and {b} hold bars of the same time ({overlap['first']} to {overlap['last']}) in different "
-                f"series; --common cuts all of them at one moment"
+                f"note: {a} and {b} hold bars of the same time ({overlap['first']} to {overlap['last']}) in "
+                f"{which}; --common cuts all of them at one moment"
             )

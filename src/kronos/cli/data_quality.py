@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from kronos.cli.lake_options import Meter, choice_options, chosen, lake_options, open_lake, say, table
+from kronos.errors import ConfigError
 
 if TYPE_CHECKING:
     from kronos.bars import Inspection
+    from kronos.data import CleanedSeries
 
 
 @click.command()
@@ -43,6 +45,8 @@ def check(
     """
     from kronos.data import Report, check_files, check_lake, draw_report
 
+    if files is not None and (source or symbols or timeframe):
+        raise ConfigError("--source, --symbol and --timeframe choose series of the lake; leave them out with a PLACE")
     meter = Meter()
     inspections: Iterator[Inspection]
     lake = None
@@ -81,6 +85,7 @@ def check(
 @click.option("--whole", is_flag=True, help="Mend only: do not cut series at gaps, jumps and silence.")
 @click.option("--min-length", default=None, type=int, help="Shortest stretch to keep; by default as the paper does.")
 @click.option("--report", default=None, type=click.Path(path_type=Path), help="CSV file for every single change.")
+@click.option("--replace", is_flag=True, help="Write over series of that lake that came from elsewhere.")
 @click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")
 @lake_options
 def clean(
@@ -92,6 +97,7 @@ def clean(
     whole: bool,
     min_length: int | None,
     report: Path | None,
+    replace: bool,
     dry_run: bool,
     place: str,
     storage: tuple[str, ...],
@@ -115,16 +121,24 @@ def clean(
         cut=not whole,
         least=min_length,
         changes=report,
+        replaces=replace,
         tell=lambda key: meter.show(f"cleaning {key}"),
     )
     meter.clear()
     if as_json:
         say({"lake": lake.place, "into": target.place if isinstance(target, Lake) else None,
              "series": [one.to_dict() for one in results]})  # fmt: skip
-        return
-    rows = [(str(one.key), one.rows, one.kept, one.changed, one.pieces, one.why) for one in results]
+    failed = [one for one in results if one.failed]
+    for one in failed:
+        click.echo(f"failed {one.key}: {one.why}", err=True)
+    if not as_json:
+        _describe(results, None if target is None else target.place)
+    if failed:
+        sys.exit(1)
+
+
+def _describe(results: "list[CleanedSeries]", place: str | None) -> None:
+    rows = [(str(one.key), one.rows, one.kept, one.changed, one.pieces, one.why) for one in results if not one.failed]
     table(("series", "bars", "kept", "changed", "pieces", "because"), rows)
     kept = sum(one.kept for one in results)
-    click.echo(
-        f"{kept:,} of {sum(one.rows for one in results):,} bars kept" + (f" in {target.place}" if target else "")
-    )
+    click.echo(f"{kept:,} of {sum(one.rows for one in results):,} bars kept" + (f" in {place}" if place else ""))

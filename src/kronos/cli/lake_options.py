@@ -74,8 +74,8 @@ def open_lake(place: str, storage: Sequence[str], *, create: bool = False) -> "L
     from kronos.data import Lake
 
     pairs = dict(text.partition("=")[::2] for text in storage)
-    if any("=" not in text for text in storage):
-        raise ConfigError(f"--storage {' '.join(storage)}: expected KEY=VALUE")
+    if not all(name and mark for name, mark in (text.partition("=")[:2] for text in storage)):
+        raise ConfigError("--storage: expected KEY=VALUE each time")  # and not what was given: it may be a secret
     return Lake.open(place, create=create, **pairs)
 
 
@@ -85,10 +85,10 @@ def chosen(
     """The series that the options choose; none at all is an error."""
     found = lake.entries(source=source, timeframe=timeframe)
     if symbols:
-        absent = sorted(set(symbols) - {entry.key.symbol for entry in found})
+        absent = sorted(set(symbols) - {name for entry in found for name in (entry.key.symbol, entry.key.asset)})
         if absent:
             raise ConfigError(f"{lake.place}: no series of {', '.join(absent)}; `kronos data list` shows what is there")
-        found = [entry for entry in found if entry.key.symbol in symbols]
+        found = [entry for entry in found if {entry.key.symbol, entry.key.asset} & set(symbols)]
     if not found:
         raise ConfigError(f"{lake.place}: no series to work on; `kronos data list` shows what is there")
     return found
@@ -142,8 +142,8 @@ class Meter:
         self.clear()
 
 
-def start_log(path: Path | None, debug: bool) -> None:
-    """Write what the package logs into a file, and with `debug` onto the error stream too."""
+def start_log(context: click.Context, path: Path | None, debug: bool) -> None:
+    """Write what the package logs into a file, and with `debug` onto the error stream too, until the command ends."""
     root = logging.getLogger("kronos")
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     handlers: list[logging.Handler] = []
@@ -154,3 +154,5 @@ def start_log(path: Path | None, debug: bool) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
+        context.call_on_close(handler.close)
+        context.call_on_close(lambda handler=handler: root.removeHandler(handler))

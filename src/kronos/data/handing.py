@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from kronos.bars import Timeframe, resample
-from kronos.data.keys import Key
+from kronos.bars import Timeframe, resample, zone_of_calendar
+from kronos.data.keys import Key, file_name
 from kronos.data.lake.commits import Origin
 from kronos.data.lake.lake import Entry, Lake, Written
 from kronos.data.pickles.pickles import write_pickles
@@ -37,7 +37,7 @@ def timelines(lake: Lake, entries: Sequence[Entry]) -> list[Timeline]:
     """What planning a split needs of each series: its times."""
     return [
         Timeline.of_times(
-            pd.DatetimeIndex(lake.read_raw(entry.key).index),
+            pd.DatetimeIndex(_unchanged(lake.read_raw(entry.key), entry).index),
             str(entry.key),
             market=entry.market or entry.key.source,
             symbol=entry.key.asset,
@@ -53,7 +53,7 @@ def export(
     """Write series in one of `FORMATS` below the folder `out`; what was written."""
     out = Path(out)
     if form in FILE_FORMATS:
-        return [_write_file(lake.read(entry.key), out / name, tell, entry.key) for entry, name in _named(entries, form)]
+        return [_write_file(_read(lake, entry), out / name, tell, entry.key) for entry, name in _named(entries, form)]
     if form == "pack":
         return [pack((_series(lake, entry, tell) for entry in entries), out)]
     if form == "qlib":
@@ -86,7 +86,7 @@ def export_split(
                 zip([e.key for e, _, _ in inside], [n for _, n in _named([e for e, _, _ in inside], form)], strict=True)
             )
             for entry, first, stop in inside:
-                _write_file(lake.read(entry.key).iloc[first:stop], stage / part / names[entry.key], tell, entry.key)
+                _write_file(_read(lake, entry).iloc[first:stop], stage / part / names[entry.key], tell, entry.key)
         (stage / "split.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
     return summary
 
@@ -101,7 +101,7 @@ def export_pickles(
         name = entry.key.filename
         if name in frames:
             raise ConfigError(f"{entry.key}: another series is called {name} too; choose one with --source")
-        frames[name] = lake.read(entry.key)
+        frames[name] = _read(lake, entry)
     return write_pickles(frames, out, ratios=ratios, embargo=embargo)
 
 
@@ -121,20 +121,61 @@ def resample_series(
         there = lake.entry(key)
     except SourceError:
         there = None
-    if there is not None and not replace and any(origin.kind != "resample" for origin in there.origins):
+    if there is not None and not replace and not there.made_by("resample"):
         raise ConfigError(f"{key}: is there and was not resampled; pass --replace to write over it")
-    frame = resample(lake.read(entry.key), timeframe, label=label, align=align, incomplete=incomplete)
+    source = _read(lake, entry)
+    if align == "session":
+        source = _on_exchange_clock(source, entry)
+    frame = resample(source, timeframe, label=label, align=align, incomplete=incomplete)
+    if incomplete == "drop" and len(frame) and _first_is_short(source, frame, label):
+        frame = frame.iloc[1:]
     if frame.empty:
         raise BarsError(f"{entry.key}: {entry.rows} bars make no whole bar of {Timeframe.parse(timeframe)}")
+    if entry.zone is not None:
+        frame = frame.tz_convert(entry.zone)
     origin = Origin("resample", f"{lake.place} {entry.key}", f"label {label}, align {align}")
     written = lake.write(key, frame, origin, market=entry.market, calendar=entry.calendar, replace=True)
     return key, written
 
 
+def _on_exchange_clock(frame: pd.DataFrame, entry: Entry) -> pd.DataFrame:
+    """Bars in UTC on the clock of their exchange: sessions go by it, and it may be set forward and back."""
+    if entry.zone != "UTC":
+        return frame
+    zone = None if entry.calendar is None else zone_of_calendar(entry.calendar)
+    if zone is None:
+        raise ConfigError(
+            f"{entry.key}: where its sessions begin cannot be told from times in UTC; import the files again with "
+            f"--calendar and the exchange (SSE, NYSE, ...), or without --align session"
+        )
+    return frame.tz_convert(zone)
+
+
+def _first_is_short(source: pd.DataFrame, longer: pd.DataFrame, label: Literal["left", "right"]) -> bool:
+    """True where the first longer bar holds clearly fewer bars than the others do."""
+    if len(longer) < 2:
+        return False
+    edge = longer.index[1] if label == "left" else longer.index[0]
+    held = int(source.index.searchsorted(edge, side="left" if label == "left" else "right"))
+    return held < 0.75 * (len(source) - held) / (len(longer) - 1)
+
+
+def _read(lake: Lake, entry: Entry) -> pd.DataFrame:
+    """The canonical frame of the series that the entry speaks of."""
+    return _unchanged(lake.read(entry.key), entry)
+
+
+def _unchanged(frame: pd.DataFrame, entry: Entry) -> pd.DataFrame:
+    """Refuse a series that was written to since its entry was read: a plan over it would cut other bars."""
+    if len(frame) != entry.rows or frame.index[0] != entry.first or frame.index[-1] != entry.last:
+        raise SourceError(f"{entry.key}: was written to in the meantime; run the command again")
+    return frame
+
+
 def _series(lake: Lake, entry: Entry, tell: Tell, first: int = 0, stop: int | None = None) -> Series:
     tell(entry.key)
     key = entry.key
-    frame = lake.read(key).iloc[first:stop]
+    frame = _read(lake, entry).iloc[first:stop]
     market = entry.market or key.source
     return Series.of(frame, str(key), market=market, symbol=key.asset, timeframe=key.timeframe)
 
@@ -145,7 +186,8 @@ def _named(entries: Sequence[Entry], form: str) -> list[tuple[Entry, str]]:
     names: dict[str, Key] = {}
     found = []
     for entry in entries:
-        folder = f"{entry.key.source}/" * several + f"{entry.market}/" * bool(entry.market)
+        folder = f"{file_name(entry.key.source)}/" * several
+        folder += f"{file_name(entry.market)}/" if entry.market else ""
         name = f"{folder}{entry.key.filename}.{form}"
         if name.casefold() in names:
             raise ConfigError(f"{entry.key} and {names[name.casefold()]} would both be {name}; export them one by one")
@@ -190,7 +232,7 @@ class _Frames:
     def __iter__(self) -> Iterator[tuple[str, pd.DataFrame]]:
         for entry in self.entries:
             self.tell(entry.key)
-            yield entry.key.symbol, self.lake.read(entry.key)
+            yield entry.key.symbol, _read(self.lake, entry)
 
 
 def _rows_of(entries: Sequence[Entry], split: Split) -> dict[str, Mapping[str, list[int]]]:

@@ -5,15 +5,16 @@ grown adds its new bars. Bars that break a candle's rules are kept as they are, 
 rows that are no bars at all (no price, no number) refuse their file, unless `repair` lets them be dropped.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kronos.bars import COLUMNS, Timeframe, clean, infer_timeframe, invalid, loose
+from kronos.bars import COLUMNS, Timeframe, check_calendar, clean, infer_timeframe, invalid, loose
 from kronos.bars.candles import CLOSE
 from kronos.bars.columns import NoPricesError
 from kronos.bars.timeframe import steps_of
@@ -22,11 +23,14 @@ from kronos.data.files.reading import Found, bar_files, read_loose
 from kronos.data.files.texts import NoTableError
 from kronos.data.keys import Key
 from kronos.data.lake.commits import Origin
-from kronos.data.lake.lake import Conflict, Lake, Written
+from kronos.data.lake.lake import Conflict, Entry, Lake, Written
+from kronos.data.lake.store import StoreError
 from kronos.data.pickles.pickles import read_pickle
-from kronos.data.qlib import is_qlib, read_qlib
-from kronos.data.sources.archive import is_archive, read_archive
+from kronos.data.qlib import QlibFolder, is_qlib, read_qlib
+from kronos.data.sources.archive import archived_series, is_archive, read_archive
 from kronos.errors import BarsError, ConfigError, KronosError, SourceError
+
+T = TypeVar("T")
 
 _PRICES = slice(0, CLOSE + 1)
 
@@ -96,12 +100,16 @@ def import_bars(lake: Lake, place: str | Path, options: ImportOptions | None = N
     another lake.
     """
     options = options or ImportOptions()
+    if options.calendar is not None:
+        check_calendar(options.calendar)
     for found in _series_at(Path(place), options):
         if isinstance(found, Refused | Skipped):
             yield found
             continue
         try:
             yield _write(lake, found, options)
+        except StoreError:  # every other file would fail alike
+            raise
         except KronosError as error:
             yield Refused(found.place, str(error).removeprefix(f"{found.place}: "))
 
@@ -112,45 +120,58 @@ def import_bars(lake: Lake, place: str | Path, options: ImportOptions | None = N
 def _series_at(place: Path, options: ImportOptions) -> Iterator[Loose | Refused | Skipped]:
     """The series at a place, whatever kind of place it is."""
     if not place.exists():
-        raise SourceError(f"{place}: no such file or folder")
+        raise SourceError(f"{place}: no such file or folder on this machine")
     if place.is_dir() and Lake.is_lake(place):
-        yield from _of_lake(Lake.open(place))
+        other = Lake.open(place)
+        yield from _each(options, place, other.entries(), lambda entry: _of_lake(other, entry))
     elif place.is_dir() and is_qlib(place):
-        for one in read_qlib(place):
-            yield Loose(one.frame, f"{place} {one.symbol}", one.symbol, one.timeframe, one.market, "qlib")
+        folder = QlibFolder(place)
+        pairs = [(symbol, length) for length in folder.frequencies for symbol in folder.symbols(length)]
+        yield from _each(options, place, pairs, lambda pair: _of_qlib(place, *pair))
     elif is_archive(place):
-        for archived in read_archive(place):
-            yield Loose(
-                archived.frame,
-                f"{place} {archived.symbol}",
-                archived.symbol,
-                archived.timeframe,
-                "crypto",
-                archived.source,
-                "24/7",
-                notes={"spans_missing": len(archived.notes)} if archived.notes else {},
-            )
+        yield from _each(options, place, archived_series(place), lambda pair: _of_archive(place, *pair))
     elif place.suffix in (".pkl", ".pickle"):
-        for name, frame in read_pickle(place).items():
-            symbol, _, timeframe = name.rpartition("_")
-            place_of = f"{place} {name}"
-            yield Loose(loose(frame, name=place_of), place_of, symbol or name, timeframe if symbol else None)
+        frames = read_pickle(place)
+        yield from _each(options, place, list(frames.items()), lambda pair: _of_pickle(place, *pair))
     else:
         yield from _of_files(place, options)
 
 
-def _of_lake(other: Lake) -> Iterator[Loose]:
-    for entry in other.entries():
-        key = entry.key
-        yield Loose(
-            other.read_raw(key),
-            f"{other.place} {key}",
-            key.symbol,
-            key.timeframe,
-            entry.market,
-            key.source,
-            entry.calendar,
-        )
+def _each(
+    options: ImportOptions, place: Path, things: Sequence[T], read: Callable[[T], Iterable[Loose]]
+) -> Iterator[Loose | Refused]:
+    """What is read of each thing at a place; one that cannot be read is refused and stops no other."""
+    if options.symbol is not None and len(things) > 1:
+        raise ConfigError(f"--symbol {options.symbol} names one series and {place} holds {len(things)}; leave it out")
+    for thing in things:
+        try:
+            yield from read(thing)
+        except KronosError as error:
+            yield Refused(str(place), str(error))
+
+
+def _of_lake(other: Lake, entry: Entry) -> Iterator[Loose]:
+    key, place = entry.key, f"{other.place} {entry.key}"
+    frame = other.read_raw(key)
+    yield Loose(frame, place, key.symbol, key.timeframe, entry.market, key.source, entry.calendar, notes=entry.notes)
+
+
+def _of_qlib(place: Path, symbol: str, length: Timeframe) -> Iterator[Loose]:
+    for one in read_qlib(place, length, symbols=[symbol]):
+        yield Loose(one.frame, f"{place} {one.symbol}", one.symbol, one.timeframe, one.market, "qlib")
+
+
+def _of_archive(place: Path, name: str, length: Timeframe) -> Iterator[Loose]:
+    for one in read_archive(place, symbol=name, timeframe=length):
+        notes = {"spans_missing": len(one.notes)} if one.notes else {}
+        where = f"{place} {one.symbol}"
+        yield Loose(one.frame, where, one.symbol, one.timeframe, "crypto", one.source, "24/7", notes=notes)
+
+
+def _of_pickle(place: Path, name: str, frame: pd.DataFrame) -> Iterator[Loose]:
+    symbol, _, timeframe = name.rpartition("_")
+    where = f"{place} {name}"
+    yield Loose(loose(frame, name=where), where, symbol or name, timeframe if symbol else None)
 
 
 def _of_files(place: Path, options: ImportOptions) -> Iterator[Loose | Refused | Skipped]:
@@ -165,7 +186,13 @@ def _of_files(place: Path, options: ImportOptions) -> Iterator[Loose | Refused |
             foreign = root is not None and isinstance(error, NoPricesError | NoTableError)
             yield (Skipped if foreign else Refused)(str(path), str(error).removeprefix(f"{path}: "))
             continue
-        named = name_of(path, root)
+        named, tables = name_of(path, root), list(tables)
+        if options.symbol is not None and len(tables) > 1:
+            listed = ", ".join(str(table.symbol) for table in tables[:8])
+            yield Refused(
+                str(path), f"--symbol {options.symbol} names one series, and this file holds {listed}; leave it out"
+            )
+            continue
         for table in tables:
             symbol = table.symbol or named.symbol
             notes = {"footer_lines": table.footer} if table.footer else {}
@@ -181,14 +208,15 @@ def _write(lake: Lake, found: Loose, options: ImportOptions) -> Imported:
         raise ConfigError(
             "which symbol this is cannot be seen; put it into the file's name (BTC_1h.csv) or pass --symbol"
         )
+    found = _oldest_first(found)
     frame, notes = _ordered(_zoned(found.frame, options.zone), found, options)
+    if frame.empty:
+        raise BarsError("no row holds a price")
     key = Key(options.source or found.source, symbol, str(_timeframe(frame, found, options)))
     if options.repair:
         cleaned = clean(frame, timeframe=key.timeframe, name=found.place)
         frame = cleaned.frame
         notes = {**notes, "repaired": len(cleaned.changes)}
-    if frame.empty:
-        raise BarsError("no bars are left")
     notes = {name: count for name, count in {**found.notes, **notes, **_count(frame)}.items() if count}
     written = lake.write(
         key,
@@ -201,16 +229,29 @@ def _write(lake: Lake, found: Loose, options: ImportOptions) -> Imported:
     return Imported(key, found.place, written, notes)
 
 
+def _oldest_first(found: Loose) -> Loose:
+    """A file that is newest first throughout, turned round: that is no disorder."""
+    times = pd.DatetimeIndex(found.frame.index).asi8
+    if len(times) < 2 or times[0] <= times[-1] or not (np.diff(times) <= 0).all():
+        return found
+    lines = None if found.lines is None else found.lines[::-1]
+    return replace(found, frame=found.frame.iloc[::-1], lines=lines)
+
+
 def _zoned(frame: pd.DataFrame, zone: str | None) -> pd.DataFrame:
     index = pd.DatetimeIndex(frame.index)
     if zone is None or index.tz is not None:
         return frame
     try:
-        # where the clock is set back, the first of two equal hours is taken for the earlier one
+        # where the clock is set back, the first of two equal hours is the earlier one
         ambiguous = ~pd.Series(index).duplicated().to_numpy()
-        return frame.set_axis(index.tz_localize(zone, ambiguous=ambiguous, nonexistent="shift_forward"))
-    except (KeyError, ValueError, OSError) as error:
+        aware = index.tz_localize(zone, ambiguous=ambiguous, nonexistent="NaT")
+    except (KeyError, ValueError, OSError, IndexError) as error:
         raise ConfigError(f"--zone {zone}: unknown or unfitting time zone ({error})") from error
+    if aware.hasnans:
+        when = index[aware.isna()][0]
+        raise ConfigError(f"--zone {zone}: {when} never was on its clocks (they were set forward); is it another zone?")
+    return frame.set_axis(aware)
 
 
 def _ordered(frame: pd.DataFrame, found: Loose, options: ImportOptions) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -230,9 +271,11 @@ def _ordered(frame: pd.DataFrame, found: Loose, options: ImportOptions) -> tuple
     keep = ~blank & ~broken
     lines = np.flatnonzero(keep)
     frame, values = frame[keep], values[keep]
+    if not keep.any():
+        return frame, {"blank": int(blank.sum()), "not_positive": int(broken.sum())}
     times = pd.DatetimeIndex(frame.index).as_unit("ns").asi8
     order = np.argsort(times, kind="stable")
-    unsorted = 0 if _one_way(times) else int((np.diff(times) < 0).sum())
+    unsorted = int((np.diff(times) < 0).sum())
     times, values, frame, lines = times[order], values[order], frame.iloc[order], lines[order]
     twice = np.r_[False, times[1:] == times[:-1]]
     equal = np.r_[False, ((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))).all(axis=1)]
@@ -254,12 +297,6 @@ def _ordered(frame: pd.DataFrame, found: Loose, options: ImportOptions) -> tuple
     return frame[last], notes
 
 
-def _one_way(times: NDArray[np.int64]) -> bool:
-    """True for files that are oldest or newest first throughout, which is no disorder."""
-    steps = np.diff(times)
-    return bool((steps >= 0).all() or (steps <= 0).all())
-
-
 def _where(found: Loose, row: int) -> str:
     return f"line {int(found.lines[row])}" if found.lines is not None else f"row {row}"
 
@@ -267,7 +304,10 @@ def _where(found: Loose, row: int) -> str:
 def _timeframe(frame: pd.DataFrame, found: Loose, options: ImportOptions) -> Timeframe:
     """What the user says, else the name of the file as far as the times agree, else the times."""
     if options.timeframe is not None:
-        return Timeframe.parse(options.timeframe)
+        wanted, times = Timeframe.parse(options.timeframe), pd.DatetimeIndex(frame.index)
+        if len(times) >= 10 and (seen := infer_timeframe(times)) < wanted:
+            raise BarsError(f"--timeframe says bars of {wanted} and the times step by {seen}; resample them afterwards")
+        return wanted
     times = pd.DatetimeIndex(frame.index)
     if found.timeframe is None:
         if len(times) < 2:

@@ -28,8 +28,7 @@ class Key:
     @property
     def asset(self) -> str:
         """The symbol without the number of a piece: BTC/USDT for BTC/USDT#2."""
-        symbol, mark, number = self.symbol.rpartition("#")
-        return symbol if mark and symbol and number.isdigit() else self.symbol
+        return without_piece(self.symbol)
 
     @property
     def path(self) -> str:
@@ -40,7 +39,8 @@ class Key:
     @classmethod
     def of_path(cls, path: str) -> "Key":
         """The key whose folder this is."""
-        values = dict(part.partition("=")[::2] for part in path.strip("/").split("/")[-3:])
+        parts = path.split("/")
+        values = dict(part.partition("=")[::2] for part in parts) if len(parts) == 3 else {}
         try:
             return cls(*(unquote(values[field]) for field in ("source", "symbol", "timeframe")))
         except KeyError as error:
@@ -49,12 +49,22 @@ class Key:
     @property
     def filename(self) -> str:
         """A file name without suffix from which an import reads symbol and timeframe again: BTC-USDT_1h."""
-        plain = "".join(sign if sign.isalnum() or sign in ".-^=" else "-" for sign in self.symbol)
-        return f"{plain}_{self.timeframe}"
+        return f"{file_name(self.symbol)}_{self.timeframe}"
 
     def __str__(self) -> str:
         """As messages name it: binance BTC/USDT 1h."""
         return f"{self.source} {self.symbol} {self.timeframe}"
+
+
+def without_piece(symbol: str) -> str:
+    """A symbol without the number that a cleaned lake gives to its pieces."""
+    whole, mark, number = symbol.rpartition("#")
+    return whole if mark and whole and number.isdigit() else symbol
+
+
+def file_name(text: str) -> str:
+    """`text` as one plain name of a file or folder: no sign that a system reads as a path, no dots in front."""
+    return "".join(sign if sign.isalnum() or sign in ".-^=#" else "-" for sign in text).lstrip(".") or "-"
 
 
 def _segment(text: str) -> str:

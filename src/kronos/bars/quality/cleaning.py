@@ -4,8 +4,11 @@ Nothing is invented: a price that is missing is dropped with its bar, bars that 
 replaces a bad tick are prices that stand beside it. Cleaning what is clean changes nothing.
 """
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import pandas as pd
@@ -36,23 +39,95 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class _Batch:
+    """Changes of one column for one reason."""
+
+    times: pd.DatetimeIndex
+    column: str
+    old: Array
+    new: Array
+    reason: str
+
+    def __iter__(self) -> Iterator[Change]:
+        for time, old, new in zip(self.times, self.old.tolist(), self.new.tolist(), strict=True):
+            yield Change(time, self.column, old, new, self.reason)
+
+    def at(self, row: int) -> Change:
+        return Change(self.times[row], self.column, float(self.old[row]), float(self.new[row]), self.reason)
+
+
+class Changes(Sequence[Change]):
+    """The record of a cleaning in the order of its steps, kept as arrays: each `Change` is made when it is asked for.
+
+    It equals every sequence of the same changes.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, batches: Iterable[_Batch] = ()) -> None:
+        self._batches = tuple(batches)
+        self._ends = [*accumulate(len(batch.old) for batch in self._batches)]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Change]:
+        for batch in self._batches:
+            yield from batch
+
+    @overload
+    def __getitem__(self, place: int) -> Change: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Change, ...]: ...
+    def __getitem__(self, place: int | slice) -> Change | tuple[Change, ...]:
+        if isinstance(place, slice):
+            return tuple(self[row] for row in range(len(self))[place])
+        row = range(len(self))[place]
+        which = bisect_right(self._ends, row)
+        return self._batches[which].at(row - (self._ends[which - 1] if which else 0))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
+
+    def __repr__(self) -> str:
+        return f"Changes({len(self):,}: {self.counts()})"
+
+    def table(self) -> pd.DataFrame:
+        """A row for each change."""
+        if not len(self):
+            return pd.DataFrame(columns=list(Change._fields)).astype({"old": np.float64, "new": np.float64})
+        batches = self._batches
+        sizes = [len(batch.old) for batch in batches]
+        times = batches[0].times.append([batch.times for batch in batches[1:]])
+        texts = [[getattr(batch, name) for batch in batches] for name in ("column", "reason")]
+        column, reason = (np.repeat(np.array(text, dtype=object), sizes) for text in texts)
+        old, new = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("old", "new"))
+        return pd.DataFrame({"time": times, "column": column, "old": old, "new": new, "reason": reason})
+
+    def counts(self) -> dict[str, int]:
+        """How many there are for each reason."""
+        counts: dict[str, int] = {}
+        for batch in self._batches:
+            counts[batch.reason] = counts.get(batch.reason, 0) + len(batch.old)
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
 class Cleaned:
     """A canonical frame and everything that was changed on the way to it."""
 
     frame: pd.DataFrame
-    changes: tuple[Change, ...]
+    changes: Changes
 
     def changes_frame(self) -> pd.DataFrame:
         """The changes as a table, in the order they were made."""
-        table = pd.DataFrame(list(self.changes), columns=list(Change._fields))
-        return table if len(table) else table.astype({"old": np.float64, "new": np.float64})
+        return self.changes.table()
 
     def counts(self) -> dict[str, int]:
         """How many changes there were for each reason."""
-        counts: dict[str, int] = {}
-        for change in self.changes:
-            counts[change.reason] = counts.get(change.reason, 0) + 1
-        return counts
+        return self.changes.counts()
 
 
 def clean(
@@ -67,7 +142,7 @@ def clean(
 
     1. Rows without a time, or with a price that is missing, infinite or not positive, are dropped.
     2. Rows are sorted by time; of several with one time the last in the frame is kept.
-    3. A high below the low is exchanged with it; then both are widened to hold open and close.
+    3. A high below the low is exchanged with it where neither fits the body; both are widened to hold open and close.
     4. Volume and amount that are missing, infinite or negative are computed from each other, and zero where both are.
     5. Bad ticks are mended (see `ticks.mended`), kept, or dropped with their bars; a bar that is bad again after it
        was mended is dropped.
@@ -87,7 +162,7 @@ def clean(
         work.settle(length, (limits or limits_for(length)).tick, drop=bad_ticks == "drop")
     work.note_completed()
     whole = pd.DataFrame(work.values, index=work.times, columns=list(COLUMNS))
-    return Cleaned(canonical(whole, volume_rule="fill", name=name, min_rows=1), tuple(work.changes))
+    return Cleaned(canonical(whole, volume_rule="fill", name=name, min_rows=1), Changes(work.changes))
 
 
 class _Work:
@@ -99,7 +174,7 @@ class _Work:
         with np.errstate(invalid="ignore"):
             self.known = np.isfinite(self.given) & (self.given >= 0)
         self.touched = np.zeros(len(times), dtype=bool)  # mended once
-        self.changes: list[Change] = []
+        self.changes: list[_Batch] = []
 
     def take(self, rows: Any) -> None:
         """Keep these rows, or take them in this order."""
@@ -107,8 +182,8 @@ class _Work:
         self.given, self.known, self.touched = self.given[rows], self.known[rows], self.touched[rows]
 
     def note(self, rows: Any, column: str, old: Array, new: Array, reason: str) -> None:
-        entries = zip(self.times[rows], old.tolist(), new.tolist(), strict=True)
-        self.changes += [Change(time, column, before, after, reason) for time, before, after in entries]
+        if len(old):
+            self.changes.append(_Batch(self.times[rows], column, old, new, reason))
 
     def drop(self, bad: Any, reason: str) -> None:
         closes = self.values[bad, CLOSE]
@@ -147,13 +222,15 @@ class _Work:
         self.take(~again)
 
     def mend_candles(self) -> None:
-        crossed = self.values[:, HIGH] < self.values[:, LOW]
+        body = self.values[:, [OPEN, CLOSE]]
+        high, low = self.values[:, HIGH], self.values[:, LOW]
+        # where one of the two fits the body, only the other is wrong
+        crossed = (high < low) & (low > body.min(axis=1)) & (high < body.max(axis=1))
         if crossed.any():
             high, low = self.values[crossed, HIGH], self.values[crossed, LOW]
             self.note(crossed, "high", high, low, "exchanged with the low, which was above it")
             self.note(crossed, "low", low, high, "exchanged with the high, which was below it")
             self.values[crossed, HIGH], self.values[crossed, LOW] = low, high
-        body = self.values[:, [OPEN, CLOSE]]
         self.put(HIGH, np.maximum(self.values[:, HIGH], body.max(axis=1)), "raised to the body")
         self.put(LOW, np.minimum(self.values[:, LOW], body.min(axis=1)), "lowered to the body")
 
@@ -204,7 +281,10 @@ class _Work:
             if np.isnan(self.given[:, i]).all():
                 how = "taken as zero" if both.all() else f"computed from {names[1 - i]}"
                 reason = f"{how}: the source has none"
-                self.changes.append(Change(pd.NaT, column, np.nan, np.nan, reason))  # type: ignore[arg-type]
+                none = np.array([np.nan])
+                self.changes.append(
+                    _Batch(pd.DatetimeIndex([pd.NaT], dtype=self.times.dtype), column, none, none, reason)
+                )
                 continue
             for chosen, reason in (
                 (unknown & ~both, f"computed from {names[1 - i]}"),

@@ -9,6 +9,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 KINDS: dict[str, str] = {
+    "unreadable": "bars that cannot be read at all",
     "too_few": "fewer than two bars, or bars less than a second apart",
     "unsorted": "times that go back",
     "duplicate": "times that come twice, with equal or with other values",

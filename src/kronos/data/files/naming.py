@@ -13,6 +13,7 @@ from pathlib import PurePath
 from kronos.bars.timeframe import Timeframe
 from kronos.data.files.labels import QUOTES
 from kronos.data.files.opening import PACKED_SUFFIXES, TEXT_SUFFIXES
+from kronos.errors import ConfigError
 
 _SUFFIXES = (*PACKED_SUFFIXES, *TEXT_SUFFIXES, ".parquet", ".pq", ".feather", ".xlsx", ".arrow", ".pkl", ".pickle")
 
@@ -256,14 +257,22 @@ def _market(word: str) -> str | None:
 def _clear(word: str) -> str | None:
     """The timeframe that a word names wherever it stands."""
     if _CLEAR.fullmatch(word):
-        return str(Timeframe.parse(word.lower()))
+        return _length(word.lower())
     if found := _METATRADER.fullmatch(word):
-        return str(Timeframe.parse(f"{found[2]}{found[1].lower()}" if found[1] else "1mo"))
+        return _length(f"{found[2]}{found[1].lower()}" if found[1] else "1mo")
     if found := re.fullmatch(r"(\d+)(分钟|小时)(?:线|k|K)?", word):
-        return str(Timeframe.parse(found[1] + _CHINESE[found[2]]))
+        return _length(found[1] + _CHINESE[found[2]])
     return _WORDED.get(word.casefold())
 
 
 def _doubtful(word: str) -> str | None:
     """The timeframe that a word may name."""
-    return str(Timeframe.parse(word)) if re.fullmatch(r"\d+M", word) else _DOUBTFUL.get(word)
+    return _length(word) if re.fullmatch(r"\d+M", word) else _DOUBTFUL.get(word)
+
+
+def _length(text: str) -> str | None:
+    """The timeframe, None where the count is none that bars have (0m)."""
+    try:
+        return str(Timeframe.parse(text))
+    except ConfigError:
+        return None

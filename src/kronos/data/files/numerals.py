@@ -74,7 +74,7 @@ def _counted(text: "pd.Series[str]") -> tuple["pd.Series[str]", NDArray[np.float
     if not lettered.any():
         return text, None
     size = text.str[-1].where(lettered).map(_LETTERS).astype(np.float64).fillna(1.0)
-    return text.mask(lettered, text.str[:-1]), size.to_numpy()
+    return text.mask(lettered, text.str[:-1]), np.asarray(size, dtype=np.float64)
 
 
 def _converted(text: "pd.Series[str]", decimal: Decimal | None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

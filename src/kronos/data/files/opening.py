@@ -1,7 +1,9 @@
 """The bytes of a file, unpacked where it is compressed, and as UTF-8 text whatever wrote it."""
 
 import bz2
+import codecs
 import gzip
+import io
 import lzma
 import zipfile
 import zlib
@@ -12,7 +14,12 @@ from kronos.errors import SourceError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
-MOST_BYTES = 2 << 30  # an archive may say it holds a little and unpack to fill the memory
+
+# An archive of a few kilobytes may unpack to fill the memory, and reading bars takes several times the text. Texts of
+# bars shrink 3 to 20 times; repeated lines shrink more, which is no matter where they are small.
+MOST_BYTES = 512 << 20
+MOST_TIMES, SMALL_BYTES = 200, 64 << 20
+_PIECE = 1 << 20
 
 # gb18030 is what Chinese spreadsheets and terminals export; the last reads what Windows wrote in western Europe
 _ENCODINGS = ("utf-8", "gb18030", "cp1252")
@@ -43,10 +50,13 @@ def read_text_bytes(path: Path) -> bytes:
         raw = _unpacked(path)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
         raise SourceError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    text = _as_utf8(raw, path)
-    if b"\x00" in text:
+    raw = _as_utf8(raw, path)
+    if b"\x00" in raw:
         raise SourceError(f"{path}: cannot be read (it holds zero bytes: this is no text)")
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
+    if b"\r" in raw:  # one name for every form of the text, so that each is let go when the next is made
+        raw = raw.replace(b"\r\n", b"\n")
+        raw = raw.replace(b"\r", b"\n") if b"\r" in raw else raw
+    return raw
 
 
 def _unpacked(path: Path) -> bytes:
@@ -80,23 +90,49 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _at_most(opened: IO[bytes], path: Path) -> bytes:
-    content = opened.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise SourceError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB; unpack and split it")
-    return content
+    """All of an opened archive, piece by piece, as far as the limits allow."""
+    shrunk = max(MOST_TIMES * path.stat().st_size, SMALL_BYTES)
+    content = io.BytesIO()
+    while piece := opened.read(_PIECE):
+        content.write(piece)
+        if content.tell() > MOST_BYTES:
+            raise SourceError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB; unpack it yourself, or split it")
+        if content.tell() > shrunk:
+            raise SourceError(
+                f"{path}: unpacks to more than {MOST_TIMES} times its size, as no text of bars does; "
+                "unpack it yourself if it is one"
+            )
+    return content.getvalue()
 
 
 def _as_utf8(raw: bytes, path: Path) -> bytes:
     for mark, encoding in _MARKS:
         if raw.startswith(mark):
             try:
-                return raw.decode(encoding).encode()
-            except UnicodeDecodeError as error:
-                raise SourceError(f"{path}: cannot be read (it is marked as {encoding} and is not: {error})") from error
+                return _recoded(raw, encoding)
+            except UnicodeError as error:
+                why = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+                raise SourceError(f"{path}: cannot be read (it is marked as {encoding} and is not: {why})") from error
+    if raw.isascii():
+        return raw
     for encoding in _ENCODINGS:
         try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
+            return _recoded(raw, encoding)
+        except UnicodeError:
             continue
-        return raw if encoding == "utf-8" else text.encode()
     raise SourceError(f"{path}: cannot be read (the text is in none of {', '.join(_ENCODINGS)})")
+
+
+def _recoded(raw: bytes, encoding: str) -> bytes:
+    """The text in UTF-8, decoded piece by piece: the whole as characters may take four times the file."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    made = io.BytesIO()
+    for start in range(0, len(raw), _PIECE):
+        text = decoder.decode(raw[start : start + _PIECE])
+        if encoding != "utf-8":
+            made.write(text.encode())
+    text = decoder.decode(b"", final=True)
+    if encoding == "utf-8":
+        return raw
+    made.write(text.encode())
+    return made.getvalue()

@@ -19,6 +19,7 @@ from kronos.errors import BarsError, SourceError
 
 __all__ = ["Found", "bar_files", "read_bars", "read_loose"]
 
+_LAKE = "kronos-lake.json"
 _LISTED = 10  # symbols at most that an error lists
 
 
@@ -90,7 +91,10 @@ def bar_files(place: str | Path) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
+    lakes = [marker.parent for marker in folder.rglob(_LAKE)]  # their parts are no files of the user's
     for path in sorted(folder.rglob("*")):
+        if any(path.is_relative_to(lake) for lake in lakes):
+            continue
         if any(part.startswith((".", "~$", "__MACOSX")) for part in path.relative_to(folder).parts):
             continue
         known = path.suffix.lower() in SUFFIXES or is_text(path)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -80,9 +81,22 @@ class State:
                 Part(**{**part, "origins": tuple(Origin(**origin) for origin in part["origins"])})
                 for part in tree["parts"]
             )
-            return cls(**{**tree, "parts": parts, "lineage": tuple(tree["lineage"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            state = cls(**{**tree, "parts": parts, "lineage": tuple(tree["lineage"])})
+            state._check()
+            return state
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise SourceError(f"{place}: the commit is damaged ({error}); restore it or remove the series") from error
+
+    def _check(self) -> None:
+        """Refuse what this package has not written, before it breaks something far away."""
+        for part in self.parts:
+            whole = [type(value) is int for value in (part.rows, part.first, part.last, part.bytes)]
+            if not all(whole) or not -(2**63) < part.first <= part.last < 2**63 or part.file != part.file.strip("./"):
+                raise ValueError(f"a part that cannot be: {part.file}")
+        if type(self.version) is not int or not all(type(text) is str for text in (self.market, self.calendar or "")):
+            raise ValueError("a version, market or calendar that cannot be")
+        if self.zone is not None:
+            pd.Timestamp(0, tz="UTC").tz_convert(self.zone)
 
 
 @dataclass(frozen=True)

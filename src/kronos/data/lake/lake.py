@@ -9,6 +9,7 @@ series has no zone. The lake does not judge bars: it keeps what it was given, un
 """
 
 import json
+import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -52,6 +53,10 @@ class Entry:
     notes: Mapping[str, int]  # of all origins, added up
     origins: tuple[Origin, ...]
 
+    def made_by(self, *kinds: str, place: str | None = None) -> bool:
+        """True where every bar came in one of these ways (and from this place), so that it can be made again."""
+        return all(origin.kind in kinds and place in (None, origin.place) for origin in self.origins)
+
 
 @dataclass(frozen=True)
 class Written:
@@ -67,9 +72,13 @@ class Written:
 class Lake:
     """A place that holds series of bars; open one with `Lake.open`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, identity: str) -> None:
         """Over a store that has been found to be a lake."""
-        self._store = store
+        self._store, self._identity = store, identity
+
+    def same_as(self, other: "Lake") -> bool:
+        """True for one lake by two names."""
+        return self.place == other.place or bool(self._identity and self._identity == other._identity)
 
     @classmethod
     def open(cls, place: str | Path, *, create: bool = False, **storage: Any) -> "Lake":
@@ -78,15 +87,21 @@ class Lake:
         if isinstance(store, LocalStore) and store.folder.exists() and not store.folder.is_dir():
             raise SourceError(f"{store.place}: this is a file; a lake is a folder")
         marker = _read_marker(store)
+        around = _lake_around(store.folder) if isinstance(store, LocalStore) and marker is None else None
+        if around is not None and create:
+            raise SourceError(f"{store.place}: lies inside the lake {around}; a lake must not hold another")
         if marker is None and not create:
             raise SourceError(f"{store.place}: there is no lake here; `kronos data import` or `fetch` makes one")
-        if marker is None and store.find():
+        if marker is None and not store.empty():
             raise SourceError(f"{store.place}: holds other files and no lake; name an empty or a new folder")
         if marker is None:
-            store.create(MARKER, json.dumps({"format": FORMAT}).encode())
-        elif marker != FORMAT:
-            raise SourceError(f"{store.place}: a lake of format {marker!r}; this version reads format {FORMAT}")
-        return cls(store)
+            store.create(MARKER, json.dumps({"format": FORMAT, "id": secrets.token_hex(8)}).encode())
+            marker = _read_marker(store) or {}
+        if marker.get("format") != FORMAT:
+            raise SourceError(
+                f"{store.place}: a lake of format {marker.get('format')!r}; this version reads format {FORMAT}"
+            )
+        return cls(store, str(marker.get("id", "")))
 
     @staticmethod
     def is_lake(place: str | Path, **storage: Any) -> bool:
@@ -108,8 +123,7 @@ class Lake:
         newest: dict[Key, str] = {}
         for name in self._store.find():
             folder, log, file = name.rpartition("/log/")
-            if log and file.endswith(".json"):
-                key = Key.of_path(folder)
+            if log and file.endswith(".json") and (key := _key_of(folder)) is not None:
                 newest[key] = max(newest.get(key, ""), name)
         chosen = sorted(
             key
@@ -273,11 +287,19 @@ class _Merge:
         return [part for part in self.parts if part.first <= last and part.last >= first]
 
     def _insert(self, fresh: Rows) -> None:
-        """New parts for `fresh`; a part whose span it falls into is written anew with it."""
-        near = self._touching(fresh)
-        stored = self.log.read(near)
-        whole = Rows.joined([stored[~np.isin(stored.times, fresh.times)], fresh])
-        self._exchange(near, whole[np.argsort(whole.times, kind="stable")], (self.origin,))
+        """New parts for `fresh`; only a part whose span some of it falls into is written anew."""
+        firsts = np.array([part.first for part in self.parts], dtype=np.int64)
+        lasts = np.array([part.last for part in self.parts], dtype=np.int64)
+        before = np.searchsorted(firsts, fresh.times, side="right") - 1
+        inside = np.zeros(len(fresh), dtype=bool)
+        inside[before >= 0] = fresh.times[before >= 0] <= lasts[before[before >= 0]]
+        group = 2 * before + inside  # the part itself, or the room behind it
+        parts = self.parts
+        for first, stop in _runs(group):
+            part = [parts[before[first]]] if inside[first] else []
+            some, stored = fresh[first:stop], self.log.read(part)
+            whole = Rows.joined([stored[~np.isin(stored.times, some.times)], some])
+            self._exchange(part, whole[np.argsort(whole.times, kind="stable")], (self.origin,))
         small = 0
         while small < len(self.parts) and self.parts[-1 - small].rows < SMALL_ROWS:
             small += 1
@@ -293,12 +315,33 @@ class _Merge:
         self.parts = sorted(kept + made, key=lambda part: part.first)
 
 
-def _read_marker(store: Store) -> int | None:
+def _runs(group: Any) -> list[tuple[int, int]]:
+    """The stretches [first, stop) of equal numbers."""
+    edges = np.flatnonzero(np.diff(group)) + 1
+    return list(zip([0, *edges.tolist()], [*edges.tolist(), len(group)], strict=True))
+
+
+def _key_of(folder: str) -> Key | None:
+    """The key of a series' folder; None for a folder of somebody else's."""
     try:
-        return json.loads(store.read([MARKER])[0])["format"]  # type: ignore[no-any-return]
+        return Key.of_path(folder)
+    except ConfigError:
+        return None
+
+
+def _lake_around(folder: Path) -> Path | None:
+    return next((parent for parent in folder.parents if (parent / MARKER).is_file()), None)
+
+
+def _read_marker(store: Store) -> dict[str, Any] | None:
+    try:
+        content = store.read([MARKER])[0]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    try:
+        marker = json.loads(content)
+        return {"format": marker["format"], **marker}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"{store.place}/{MARKER}: is damaged; it should hold {json.dumps({'format': 1})}") from error
 
 
@@ -313,7 +356,24 @@ def _incoming(frame: pd.DataFrame, name: str) -> tuple[Rows, str | None]:
     if index.hasnans or bool((np.diff(times) <= 0).any()):
         raise BarsError(f"{name}: the times of bars to write must increase, none missing and none twice")
     values = np.ascontiguousarray(frame.loc[:, list(COLUMNS)].to_numpy(dtype=np.float64))
-    return Rows(times, values), None if index.tz is None else str(index.tz)
+    return Rows(times, values), None if index.tz is None else _zone_name(index, name)
+
+
+def _zone_name(index: pd.DatetimeIndex, name: str) -> str:
+    """A name of the index's zone that reads back as the same zone."""
+    assert index.tz is not None
+    fixed = index.tz.utcoffset(None)
+    text = str(index.tz)
+    if fixed is not None:
+        minutes = int(fixed.total_seconds() // 60)
+        text = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}" if minutes else "UTC"
+    ends = index[[0, -1]].tz_convert("UTC")
+    try:
+        if (ends.tz_convert(text).tz_localize(None) == index[[0, -1]].tz_localize(None)).all():
+            return text
+    except (KeyError, ValueError, TypeError, OSError):
+        pass
+    raise BarsError(f"{name}: the time zone {text} has no name that can be kept; convert the times to UTC first")
 
 
 def _frame(rows: Rows, zone: str | None) -> pd.DataFrame:
@@ -333,11 +393,11 @@ def _moment(moment: Moment, zone: str | None) -> int | None:
         return None
     try:
         stamp = pd.Timestamp(moment)
-    except ValueError as error:
+        if stamp.tzinfo is None:
+            stamp = stamp.tz_localize(zone or "UTC", ambiguous=True, nonexistent="shift_forward")
+        return int(stamp.tz_convert("UTC").as_unit("ns").value)
+    except (ValueError, TypeError, OverflowError) as error:
         raise ConfigError(f"{moment!r} is no time; write it like 2024-01-05 or 2024-01-05 09:30") from error
-    if stamp.tzinfo is None:
-        stamp = stamp.tz_localize(zone or "UTC")
-    return int(stamp.tz_convert("UTC").as_unit("ns").value)
 
 
 def _entry(key: Key, state: State) -> Entry:

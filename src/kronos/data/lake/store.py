@@ -4,8 +4,11 @@ The three promises that the lake is built on: a file is never seen half written;
 writers; a name that was written is found by the next listing. It knows nothing of bars.
 """
 
+import errno
 import os
+import re
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,12 @@ from typing import Any, Protocol
 from kronos.errors import ConfigError, SourceError
 from kronos.extras import require
 from kronos.writing import replacing
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
+
+
+class StoreError(SourceError):
+    """The place itself fails: a full disk, a server that does not answer, credentials that are missing."""
 
 
 class Store(Protocol):
@@ -26,6 +35,10 @@ class Store(Protocol):
 
     def find(self, below: str = "") -> list[str]:
         """The names of all files below a folder, none where it does not exist."""
+        ...
+
+    def empty(self) -> bool:
+        """True where nothing is there, without looking at everything."""
         ...
 
     def read(self, names: Iterable[str]) -> list[bytes]:
@@ -61,7 +74,7 @@ class LocalStore:
 
     def __init__(self, folder: Path) -> None:
         """Under this folder, which need not exist yet."""
-        self.folder = folder.expanduser()
+        self.folder = Path(os.path.abspath(folder.expanduser()))
         self.place = str(self.folder)
 
     def find(self, below: str = "") -> list[str]:
@@ -73,6 +86,11 @@ class LocalStore:
             prefix = "" if inside == "." else inside + "/"
             found += [prefix + name for name in files if not name.startswith(".")]
         return found
+
+    def empty(self) -> bool:
+        """No entry at all."""
+        with _named(self.place):
+            return not self.folder.is_dir() or not any(self.folder.iterdir())
 
     def read(self, names: Iterable[str]) -> list[bytes]:
         """The contents, one after the other."""
@@ -98,6 +116,10 @@ class LocalStore:
                 os.link(temporary, path)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return _create_alone(path, content)
             finally:
                 temporary.unlink(missing_ok=True)
         return True
@@ -115,6 +137,7 @@ class RemoteStore:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         """Listings are never cached: another machine may have written since."""
         core = require("fsspec.core", extra="remote")
+        shown = re.sub(r"://[^/@]*@", "://", url)  # a name and a password are not for messages and logs
         scheme = url.partition("://")[0]
         kept = {"use_listings_cache": False} if scheme not in ("memory",) else {}
         try:
@@ -122,10 +145,12 @@ class RemoteStore:
         except ImportError as error:
             extra = "s3" if scheme in ("s3", "s3a") else None
             hint = f"run: pip install 'kronos-candles[{extra}]'" if extra else str(error)
-            raise SourceError(f"{url}: the package for {scheme}:// is not installed; {hint}") from error
+            raise SourceError(f"{shown}: the package for {scheme}:// is not installed; {hint}") from error
+        except OSError as error:
+            raise StoreError(f"{shown}: cannot be reached ({' '.join(str(error).split())})") from error
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{url}: cannot be opened ({' '.join(str(error).split())})") from error
-        self.place, self._root = url, str(root).rstrip("/")
+            raise ConfigError(f"{shown}: cannot be opened ({' '.join(str(error).split())})") from error
+        self.place, self._root = shown, str(root).rstrip("/")
 
     def find(self, below: str = "") -> list[str]:
         """One listing of everything below."""
@@ -136,6 +161,15 @@ class RemoteStore:
             except FileNotFoundError:
                 return []
         return [str(name).removeprefix(self._root).lstrip("/") for name in found]
+
+    def empty(self) -> bool:
+        """No entry at all."""
+        with _named(self.place):
+            self.files.invalidate_cache()
+            try:
+                return not self.files.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return True
 
     def read(self, names: Iterable[str]) -> list[bytes]:
         """All contents at once, in parallel where the file system can."""
@@ -178,6 +212,16 @@ def _listed(contents: dict[str, bytes], name: str) -> str:
     return name if name in contents else next(key for key in contents if key.lstrip("/") == name.lstrip("/"))
 
 
+def _create_alone(path: Path, content: bytes) -> bool:
+    """Without links: the name is taken first, so one writer wins, but a kill may leave half a file."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _write_through(path: Path, content: bytes) -> None:
     """Write and wait for the disk: a name must not survive a power cut that its content did not."""
     with path.open("wb") as file:
@@ -189,9 +233,17 @@ def _write_through(path: Path, content: bytes) -> None:
 @contextmanager
 def _named(place: str) -> Iterator[None]:
     """Failures of the place, told as such; a file that is gone stays what it is, for callers who look again."""
+    failures: tuple[type[Exception], ...] = (OSError, TimeoutError, *_errors_of_libraries())
     try:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, TimeoutError) as error:
-        raise SourceError(f"{place}: cannot be read or written ({' '.join(str(error).split())})") from error
+    except failures as error:
+        raise StoreError(f"{place}: cannot be read or written ({' '.join(str(error).split())})") from error
+
+
+def _errors_of_libraries() -> tuple[type[Exception], ...]:
+    """The root errors of what fsspec's file systems use underneath, as far as they have been loaded."""
+    roots = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "aiohttp": ("ClientError",)}
+    loaded = [(sys.modules[module], names) for module, names in roots.items() if module in sys.modules]
+    return tuple(getattr(module, name) for module, names in loaded for name in names)

@@ -204,17 +204,27 @@ def _summary(path: Path, parts: Parts) -> Iterator[str]:
     except ValueError:
         yield "is no JSON"
         return
+    except RecursionError:
+        yield "is nested too deeply"
+        return
     if not isinstance(summary, dict):
         yield "holds no keys and values"
         return
     for name, count in summarise(parts).items():
         if summary.get(name) != count:
-            yield f"says {name} {summary.get(name)!r} and the file holds {count}"
+            yield f"says {name} {_shown(summary.get(name))} and the file holds {count}"
     keys = sorted({key for frames in parts.values() for key in frames})
     symbols = summary.get("symbols")
-    if not isinstance(symbols, list) or sorted(map(str, symbols)) != keys:
+    named = [one for one in symbols if isinstance(one, str)] if isinstance(symbols, list) else []
+    if sorted(named) != keys or symbols != named:
         yield f"its list of symbols is not that of the files ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+    created = summary.get("created_at")
     try:
-        datetime.fromisoformat(str(summary.get("created_at")))
+        datetime.fromisoformat(created if isinstance(created, str) else "")
     except ValueError:
-        yield f"says created_at {summary.get('created_at')!r}, which is no time"
+        yield f"says created_at {_shown(created)}, which is no time"
+
+
+def _shown(value: Any) -> str:
+    """A value of the summary in a few characters; lists and the like are not spelled out."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else repr(value)[:80]

@@ -142,7 +142,7 @@ class _Builder:
             values = _objects(content) if kind.hasobject else np.frombuffer(_bytes(content), kind)
         elif _is(record, _BACKED) and _kind(record.args[0]) in _BACKED_KINDS:
             state = record.args[2] if record.state is None else record.state
-            return self.array(next(part for part in state if _is(part, _RECONSTRUCT | _FROM_BUFFER)))
+            return self.array(next((part for part in state if _is(part, _RECONSTRUCT | _FROM_BUFFER)), None))
         elif _is(record, _ARROW_TEXTS):
             values, order = _objects(self.texts(record.state["_pa_array"])), "C"
             shape = values.shape
@@ -154,7 +154,10 @@ class _Builder:
     def texts(self, record: Any) -> list[Any]:
         """The texts of an arrow array, or of one in chunks, decoded by hand."""
         if _is(record, {"pyarrow.lib.chunked_array"}):
-            return [text for chunk in record.args[0] for text in self.texts(chunk)]
+            return [text for chunk in record.args[0] for text in self.chunk(chunk)]
+        return self.chunk(record)
+
+    def chunk(self, record: Any) -> list[Any]:
         if not _is(record, {"pyarrow.lib._restore_array"}):
             raise RefusedError(f"has {_kind(record)} where texts should be")
         kind, length, nulls, start, buffers, *_ = record.args[0]
@@ -193,7 +196,9 @@ def _in_utc(array: Any) -> bool:
 
 
 def _shaped(values: Values, shape: Any, order: Any) -> Values:
-    if type(shape) is not tuple or len(shape) > 2 or math.prod(shape) != values.size or min((*shape, 0)) < 0:
+    # numbers before they are multiplied: a count times a text or a tuple would fill the memory
+    sizes = type(shape) is tuple and len(shape) <= 2 and all(type(size) is int and size >= 0 for size in shape)
+    if not sizes or math.prod(shape) != values.size:
         _damaged("an array has another shape than it has values")
     return values.reshape(shape, order="F" if order == "F" else "C")
 
@@ -216,12 +221,12 @@ def _dtype(record: Any) -> np.dtype[Any]:
 
 
 def _bytes(record: Any) -> bytes | bytearray:
+    while _is(record, _BYTES):  # however often one stands in another
+        record = record.args[0] if record.args else b""
     if isinstance(record, bytes | bytearray):
         return record
-    if _is(record, _ENCODE):
-        return str(record.args[0]).encode("latin1")
-    if _is(record, _BYTES):
-        return _bytes(record.args[0]) if record.args else b""
+    if _is(record, _ENCODE) and isinstance(record.args[0], str):
+        return record.args[0].encode("latin1")
     raise RefusedError(f"has {_kind(record)} where bytes should be")
 
 

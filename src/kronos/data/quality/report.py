@@ -106,10 +106,18 @@ class Report:
         return text
 
     def lines(self, most: int | None = 20, *, details: int = 0) -> list[str]:
-        """The report as text: a table of the worst series, then the sums; `details` findings of a kind below each."""
+        """The report as text: a table of the worst series, then the sums; `details` findings of a kind below each.
+
+        With `most` 0 there are only the sums.
+        """
         if not self.inspections:
             return ["no series"]
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.counts().items()) or "nothing"
+        split = ", ".join(f"{count:,} {name}" for name, count in self.severities().items())
+        sums = f"{len(self.inspections):,} series ({split}); found: {kinds}"
         shown = self.worst(most)
+        if not shown:
+            return [sums]
         width = max(len("series"), *(len(one.name) for one in shown))
         text = [f"{'series':<{width}}  {'score':>6}  {'rows':>9}  {'cover':>7}  findings"]
         for one in shown:
@@ -118,9 +126,7 @@ class Report:
             text += one.lines(details)[1:] if details else []
         if len(shown) < len(self.inspections):
             text.append(f"... and {len(self.inspections) - len(shown):,} more that score no lower")
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.counts().items()) or "nothing"
-        split = ", ".join(f"{count:,} {name}" for name, count in self.severities().items())
-        return [*text, f"{len(self.inspections):,} series ({split}); found: {kinds}"]
+        return [*text, sums]
 
 
 def _warns(inspection: Inspection) -> bool:

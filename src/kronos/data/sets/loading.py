@@ -12,7 +12,7 @@ from kronos.data.files.naming import name_of
 from kronos.data.files.opening import PACKED_SUFFIXES
 from kronos.data.files.reading import bar_files, read_bars
 from kronos.data.files.tables import SUFFIXES
-from kronos.data.keys import Key
+from kronos.data.keys import Key, without_piece
 from kronos.data.lake.lake import Lake
 from kronos.data.sets.pack import is_pack, open_pack
 from kronos.data.sets.series import Series, plain_symbol, symbol_of
@@ -85,7 +85,8 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _symbol(path: Path, root: Path) -> str:
-    return name_of(path, root).symbol or symbol_of(_name(path, root))
+    named = name_of(path, root).symbol
+    return symbol_of(_name(path, root)) if named is None else without_piece(named)
 
 
 def _from_lake(lake: Lake, choice: _Choice, threads: int | None) -> list[Series]:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kronos.data.sets.series import Series, Timeline
+from kronos.data.sets.series import Series, Timeline, plain_symbol
 from kronos.data.sets.windows import Windows, count_windows
 from kronos.errors import ConfigError
 
 Rows = NDArray[np.int64]  # (N, 2), the rows [first, stop) of every series
+Span = tuple[np.datetime64, np.datetime64]  # the first and the last
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,16 @@ class Split:
         }
 
     def _overlap(self, a: str, b: str) -> dict[str, Any]:
-        """Whether two parts hold bars of the same time, in whichever series, and how many of the first lie there."""
+        """Whether two parts hold bars of the same time, in whichever series, and how many of the first lie there.
+
+        `same_symbol` says whether they do so within one asset, over all its timeframes and pieces: that is a leak.
+        """
         spans = [_span(self.series, self.parts[name]) for name in (a, b)]
-        shared = {one.symbol for one in self._with(a)} & {one.symbol for one in self._with(b)}
-        fact: dict[str, Any] = {"parts": [a, b], "in_time": False, "rows": 0, "symbols_in_both": len(shared)}
+        ours, theirs = self._asset_spans(a), self._asset_spans(b)
+        shared = ours.keys() & theirs.keys()
+        same = any(max(ours[key][0], theirs[key][0]) <= min(ours[key][1], theirs[key][1]) for key in shared)
+        fact: dict[str, Any] = {"parts": [a, b], "in_time": False, "same_symbol": same, "rows": 0}
+        fact["symbols_in_both"] = len(shared)
         if None not in spans:
             first, last = max(span[0] for span in spans if span), min(span[1] for span in spans if span)
             if first <= last:
@@ -84,11 +91,23 @@ class Split:
                 fact |= {"in_time": True, "rows": int(sum(inside)), "first": _iso(first), "last": _iso(last)}
         return fact
 
-    def _with(self, part: str) -> list[Timeline]:
-        return [one for one, (first, stop) in zip(self.series, self.parts[part], strict=True) if stop > first]
+    def _asset_spans(self, part: str) -> dict[str, Span]:
+        """The times of the first and the last bar of every asset that has one."""
+        spans: dict[str, Span] = {}
+        for one, (first, stop) in zip(self.series, self.parts[part].tolist(), strict=True):
+            if stop > first:
+                begin, end = one.times[first], one.times[stop - 1]
+                known = spans.get(asset_of(one), (begin, end))
+                spans[asset_of(one)] = min(begin, known[0]), max(end, known[1])
+        return spans
 
 
-def _span(series: Sequence[Timeline], rows: Rows) -> tuple[np.datetime64, np.datetime64] | None:
+def asset_of(one: Timeline) -> str:
+    """What a series is of, at whichever timeframe and in whichever piece: BTC/USDT, BTC-USDT and btcusdt are one."""
+    return plain_symbol(one.symbol or one.name)
+
+
+def _span(series: Sequence[Timeline], rows: Rows) -> Span | None:
     """The times of the first and the last bar."""
     held = [(one.times, first, stop) for one, (first, stop) in zip(series, rows.tolist(), strict=True) if stop > first]
     if not held:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.bars import COLUMNS, Timeframe, infer_timeframe, time_stamps
+from kronos.data.keys import without_piece
 from kronos.errors import ConfigError
 
 
@@ -81,16 +82,16 @@ def market_of(name: str) -> str:
 
 
 def symbol_of(name: str) -> str:
-    """The symbol that a name tells: what follows its folders, without a timeframe at the end (crypto/BTCUSDT_1h)."""
+    """The symbol that a name tells: what follows its folders, without a timeframe at the end (crypto/BTC#2_1h)."""
     last = name.rpartition("/")[2]
     symbol, _, end = last.rpartition("_")
     if not symbol or not (end[:1].isdigit() or len(end) > 2):  # BRK_B is no symbol of business days
-        return last
+        return without_piece(last)
     try:
         Timeframe.parse(end)
     except ConfigError:
-        return last
-    return symbol
+        return without_piece(last)
+    return without_piece(symbol)
 
 
 def plain_symbol(symbol: str) -> str:

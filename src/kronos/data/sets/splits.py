@@ -1,31 +1,30 @@
 """Train, validation and test: parts of series that no window straddles and no two of which touch.
 
 A part is one stretch of rows of every series, so parts cannot overlap, and between two parts of a series lie `embargo`
-rows, by default a full window: nothing that a later part predicts was seen by an earlier one. Planning reads times
-only. `common=True` cuts all series at the same moments; without it series are cut by their own rows, and a market that
-is trained on late in one series is tested on early in another: `Split.summary` says whether that is so.
+rows, by default a full window: nothing that a later part predicts was seen by an earlier one. All series of one asset
+(its timeframes, the pieces of a cleaned series) are cut at the same moments, and the embargo lies between them in time:
+so many bars of the series that ends. Planning reads times only. `common=True` cuts all assets at the same moments;
+without it a time that is trained on in one asset may be tested on in another: `Split.summary` says whether that is so.
 """
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import pairwise
 from math import ceil
 from typing import NoReturn
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.bars import Timeframe
 from kronos.bars.timeframe import DAY
-from kronos.data.sets.partition import Rows, Split
+from kronos.data.sets.partition import Rows, Split, asset_of
 from kronos.data.sets.series import Timeline, plain_symbol
-from kronos.data.sets.windows import check_shape, count_windows
+from kronos.data.sets.windows import LONGEST, Moment, check_shape, count_windows, nanoseconds_of
 from kronos.errors import BarsError, ConfigError
 
-Moment = str | date | None  # None: the first or the last there is
+Bounds = Sequence[tuple[int | None, int | None]]  # [begin, end) of each part in nanoseconds; None is open
 
 __all__ = ["RATIOS", "Split", "check_ratios", "cut_rows", "split_by_dates", "split_by_ratio", "walk_forward"]
 
@@ -46,10 +45,11 @@ def split_by_ratio(
 ) -> Split:
     """Train, validation and test by their shares of the rows; a share of 0 leaves a part out.
 
-    A series that is too short to give every part a window is trained on whole. With `common`, all series are cut at
-    the moments at which the shares hold for all rows together. The symbols in `hold_out` (or, as a share, so many of
-    them, drawn by `seed`) are tested on and nothing else, at all their timeframes; with `common` only after the last
-    cut.
+    An asset of one series is cut by its rows, and trained on whole where it is too short to give every part a window.
+    An asset of several is cut at the moments at which the shares hold for all its rows together, and each series gives
+    what falls between them. With `common`, so are all assets at once. The symbols in `hold_out` (or, as a share, so
+    many of them, drawn by `seed`) are tested on and nothing else, at all their timeframes; with `common` only after
+    the last cut.
     """
     plan = _Plan.of(series, lookback, horizon, embargo, hold_out, seed)
     if len(ratios) != len(NAMES) or not ratios[2] or sum(map(bool, ratios)) < 2:
@@ -58,18 +58,22 @@ def split_by_ratio(
     shares = [ratio for ratio in ratios if ratio]
     check_ratios(shares)
     if common:
-        return plan.by_share(names, plan.with_gaps(shares), common=True, change="ratios")
+        return plan.by_share(names, plan.with_gaps(shares, plan.free), common=True, change="ratios")
     layout = np.zeros((len(names), len(series), 2), dtype=np.int64)
-    for i, one in enumerate(series):
-        parts = np.array(cut_rows(len(one), shares, plan.embargo))
-        if plan.held[i]:
-            layout[-1, i] = 0, len(one)
-        elif count_windows(parts, lookback, horizon).all():
-            layout[:, i] = parts
+    for mine in plan.assets:
+        one = series[mine[0]]
+        if plan.held[mine[0]]:
+            layout[-1, mine, 1] = [len(series[i]) for i in mine]
+        elif len(mine) > 1:
+            layout[:, mine] = plan.between(mine, plan.moments(mine, plan.with_gaps(shares, mine)))
         else:
-            layout[0, i] = 0, len(one)
+            parts = np.array(cut_rows(len(one), shares, plan.embargo))
+            if count_windows(parts, lookback, horizon).all():
+                layout[:, mine[0]] = parts
+            else:
+                layout[0, mine[0]] = 0, len(one)
     enough = ceil((lookback + horizon + 1) / min(shares)) + plan.embargo * (len(shares) - 1)
-    return plan.split(names, layout, change=f"ratios (a series of {enough} rows has room for them)")
+    return plan.trimmed(names, layout, change=f"ratios (a series of {enough} rows has room for them)")
 
 
 def split_by_dates(
@@ -98,7 +102,7 @@ def split_by_dates(
             raise ConfigError(
                 f"dates: '{name}' begins at {dates[name][0]}, after it ends{before}; parts must not overlap"
             )
-    return plan.by_moments(names, bounds, change="the dates")
+    return plan.trimmed(names, plan.between(range(len(series)), bounds), change="the dates")
 
 
 def walk_forward(
@@ -117,7 +121,7 @@ def walk_forward(
     """Time-series cross-validation: time in `folds` + 1 blocks, and each fold tests on one and trains before it.
 
     `expanding` trains on all blocks before it, otherwise on the one before it. The last share `validation` of what is
-    trained on becomes a part of its own, for early stopping.
+    trained on becomes a part of its own, for early stopping. Without `common`, every asset has blocks of its own rows.
     """
     if folds < 1 or not 0 <= validation < 1:
         raise ConfigError(f"walk-forward needs folds >= 1 and 0 <= validation < 1, not {folds} and {validation}")
@@ -160,7 +164,8 @@ class _Plan:
     lookback: int
     horizon: int
     embargo: int
-    held: NDArray[np.bool_]  # (N,) which series are held out
+    held: NDArray[np.bool_]  # (N,) which series are held out, an asset always whole
+    assets: Sequence[Sequence[int]]  # the series of each asset
 
     @classmethod
     def of(
@@ -174,55 +179,86 @@ class _Plan:
     ) -> "_Plan":
         check_shape(lookback, horizon)
         embargo = lookback + horizon if embargo is None else embargo
-        if embargo < 0:
-            raise ConfigError(f"embargo is {embargo}; it is a number of rows from 0 up")
+        if not 0 <= embargo <= LONGEST:
+            raise ConfigError(
+                f"embargo is {embargo}; it is a number of rows from 0 up, and no series has more than 2^62"
+            )
         if not series:
             raise BarsError("there is no series to split")
-        return cls(series, lookback, horizon, embargo, _held(series, hold_out, seed))
+        assets: dict[str, list[int]] = {}
+        for i, one in enumerate(series):
+            assets.setdefault(asset_of(one), []).append(i)
+        return cls(series, lookback, horizon, embargo, _held(series, hold_out, seed), [*assets.values()])
 
-    def with_gaps(self, shares: Sequence[float]) -> NDArray[np.float64]:
+    @property
+    def free(self) -> Sequence[int]:
+        """The series that are not held out."""
+        return np.flatnonzero(~self.held).tolist() or range(len(self.series))
+
+    def with_gaps(self, shares: Sequence[float], which: Sequence[int]) -> NDArray[np.float64]:
         """Edges between shares of all rows, moved so that what is left beside the embargo is shared as asked for."""
-        rows, gaps = np.array([len(one) for one in self._free()]), len(shares) - 1
-        lost = self.embargo * int((rows > self.embargo * gaps).sum()) / max(int(rows.sum()), 1)  # by each gap
+        sizes: dict[tuple[str, str], int] = {}  # pieces of a series lose the embargo once
+        for one in (self.series[i] for i in which):
+            key = asset_of(one), one.timeframe
+            sizes[key] = sizes.get(key, 0) + len(one)
+        gaps = len(shares) - 1
+        with_room = sum(rows > self.embargo * gaps for rows in sizes.values())
+        lost = self.embargo * with_room / max(sum(sizes.values()), 1)  # by each gap
         ends = np.cumsum(shares)[:-1]
         if lost * gaps < 1:
             ends = ends * (1 - lost * gaps) + lost * np.arange(1, len(shares))
         return np.array([0.0, *ends, 1.0])
 
-    def _free(self) -> list[Timeline]:
-        """The series that are not held out."""
-        return [one for one, held in zip(self.series, self.held, strict=True) if not held] or list(self.series)
-
     def by_share(self, names: Sequence[str], edges: NDArray[np.float64], *, common: bool, change: str) -> Split:
-        """Adjacent parts between shares of all rows together, or of the rows of each series."""
+        """Adjacent parts between shares of all rows together, or of the rows of each asset."""
+        everything = range(len(self.series))
         if common:
-            marks = [_moment_at(self._free(), share) for share in edges.tolist()]
-            return self.by_moments(names, [*pairwise(marks)], change=change)
-        rows = np.array([[round(len(one) * share) for one in self.series] for share in edges.tolist()])
-        return self.trimmed(names, np.stack([rows[:-1], rows[1:]], axis=-1), change=change)
-
-    def by_moments(
-        self, names: Sequence[str], bounds: Sequence[tuple[int | None, int | None]], *, change: str
-    ) -> Split:
-        """Parts of the bars that begin at or after a moment and have ended by another."""
+            return self.trimmed(names, self.between(everything, self.moments(self.free, edges)), change=change)
         layout = np.zeros((len(names), len(self.series), 2), dtype=np.int64)
-        for i, one in enumerate(self.series):
-            times, length = one.times.view(np.int64), _length(one)
-            for part, (begin, end) in enumerate(bounds):
-                layout[part, i, 0] = 0 if begin is None else np.searchsorted(times, begin)
-                layout[part, i, 1] = len(one) if end is None else np.searchsorted(times, end - length, side="right")
+        for mine in self.assets:
+            if len(mine) > 1:
+                layout[:, mine] = self.between(mine, self.moments(mine, edges))
+            else:
+                layout[:, mine[0]] = [*pairwise(round(len(self.series[mine[0]]) * share) for share in edges.tolist())]
         return self.trimmed(names, layout, change=change)
 
+    def moments(self, which: Sequence[int], edges: NDArray[np.float64]) -> Bounds:
+        """The moments between which lie these shares of all rows of some series together."""
+        series = [self.series[i] for i in which]
+        return [*pairwise(_moment_at(series, share) for share in edges.tolist())]
+
+    def between(self, which: Sequence[int], bounds: Bounds) -> NDArray[np.int64]:
+        """Of some series, the bars of each part that begin at or after a moment and have ended by another."""
+        layout = np.zeros((len(bounds), len(which), 2), dtype=np.int64)
+        for place, i in enumerate(which):
+            one = self.series[i]
+            for part, (begin, end) in enumerate(bounds):
+                layout[part, place, 0] = 0 if begin is None else np.searchsorted(_times(one), begin)
+                layout[part, place, 1] = len(one) if end is None else _ended(one, end)
+        return layout
+
     def trimmed(self, names: Sequence[str], layout: NDArray[np.int64], *, change: str) -> Split:
-        """The embargo is taken from the end of a part, counted back from the next one that has a row."""
+        """The embargo is taken from the end of a part, counted back from the next one that has a row.
+
+        It is counted in rows within a series, and in time from the first bar that any later part has of the asset.
+        """
         layout = layout.copy()
         layout[:-1, self.held] = 0
         limit = np.full(len(self.series), np.iinfo(np.int64).max)
+        shared = [mine for mine in self.assets if len(mine) > 1]
+        begins: dict[int, int] = {}  # of what later parts have of a shared asset
         for part in layout[::-1]:
             part[:, 1] = np.minimum(part[:, 1], limit)
+            for asset, begin in begins.items():
+                for i in shared[asset]:
+                    part[i, 1] = min(part[i, 1], _ended(self.series[i], begin, self.embargo))
             filled = part[:, 1] > part[:, 0]
             part[~filled] = 0
             limit = np.where(filled, part[:, 0] - self.embargo, limit)
+            for asset, mine in enumerate(shared):
+                firsts = [int(_times(self.series[i])[part[i, 0]]) for i in mine if filled[i]]
+                if firsts:
+                    begins[asset] = min(*firsts, begins.get(asset, firsts[0]))
         return self.split(names, layout, change=change)
 
     def split(self, names: Sequence[str], layout: NDArray[np.int64], *, change: str) -> Split:
@@ -249,17 +285,25 @@ class _Plan:
         )
 
 
-def _length(one: Timeline) -> int:
-    """How long a bar lasts at most, in nanoseconds."""
+def _times(one: Timeline) -> NDArray[np.int64]:
+    return one.times.view(np.int64)
+
+
+def _ended(one: Timeline, moment: int, embargo: int = 0) -> int:
+    """How many bars have ended by a moment, and `embargo` times their length before it."""
     timeframe = Timeframe.parse(one.timeframe)
-    return timeframe.count * 31 * DAY if timeframe.unit == "mo" else timeframe.nanoseconds
+    length = timeframe.count * 31 * DAY if timeframe.unit == "mo" else timeframe.nanoseconds  # the longest month
+    latest = max(moment - (embargo + 1) * length, np.iinfo(np.int64).min)
+    return int(np.searchsorted(_times(one), latest, side="right"))
 
 
 def _moment_at(series: Sequence[Timeline], share: float) -> int | None:
     """The first moment at which a bar begins and before which at least a share of all do; None at both ends."""
     if share <= 0 or share >= 1 - 1e-9:
         return None
-    times = [one.times.view(np.int64) for one in series if len(one)]
+    times = [_times(one) for one in series if len(one)]
+    if not times:
+        return None
     low, high = min(int(one[0]) for one in times), max(int(one[-1]) for one in times) + 1
     wanted = share * sum(map(len, times)) - 1e-6
     while low < high:  # by halves: no list of all moments is ever made
@@ -273,19 +317,7 @@ def _moment_at(series: Sequence[Timeline], share: float) -> int | None:
 
 
 def _moment(value: Moment) -> int | None:
-    """Nanoseconds of a date, in UTC or naive as the series are."""
-    if value is None:
-        return None
-    try:
-        if not isinstance(value, str | date):  # a bare number would be read as nanoseconds
-            raise ValueError
-        stamp = pd.Timestamp(value)
-        if pd.isna(stamp):
-            raise ValueError
-        stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
-        return int(stamp.as_unit("ns").value)
-    except ValueError as error:
-        raise ConfigError(f"dates: {value!r} is no date; write it like '2024-01-05'") from error
+    return None if value is None else nanoseconds_of(value, "dates")
 
 
 # --- hold-outs --------------------------------------------------------------------------------------------------------
@@ -293,7 +325,7 @@ def _moment(value: Moment) -> int | None:
 
 def _held(series: Sequence[Timeline], hold_out: Collection[str] | float, seed: int) -> NDArray[np.bool_]:
     """Which series are held out; BTC/USDT, BTC-USDT and btcusdt are one symbol."""
-    own = [plain_symbol(one.symbol or one.name) for one in series]
+    own = [asset_of(one) for one in series]
     if isinstance(hold_out, str):
         hold_out = (hold_out,)
     if isinstance(hold_out, int | float):

@@ -6,9 +6,11 @@ exactly the windows it would have read; `epochs` has the other order, every wind
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kronos.bars import fit_normaliser
@@ -16,6 +18,10 @@ from kronos.bars.normaliser import Inputs
 from kronos.data.sets.augment import Augmentation, altered, check_share
 from kronos.data.sets.series import Series, Timeline
 from kronos.errors import BarsError, ConfigError
+
+Moment = str | date | None  # None: the first or the last there is
+
+LONGEST = 2**62  # more rows than any series has, and no overflow in what is reckoned with them
 
 
 class Batch(NamedTuple):
@@ -39,8 +45,8 @@ class Windows:
         lookback: int,
         horizon: int,
         *,
-        since: str | None = None,
-        before: str | None = None,
+        since: Moment = None,
+        before: Moment = None,
         rows: Sequence[tuple[int, int]] | NDArray[np.int64] | None = None,
     ) -> None:
         """Index the windows; with `before`, a window's last bar lies before it too, so that parts cannot overlap.
@@ -50,11 +56,15 @@ class Windows:
         check_shape(lookback, horizon)
         self.series, self.lookback, self.length = series, lookback, lookback + horizon
         bounds = _bounds(series, rows)
+        begin, end = (
+            None if moment is None else np.datetime64(nanoseconds_of(moment, what), "ns")
+            for moment, what in ((since, "since"), (before, "before"))
+        )
         for one, bound in zip(series, bounds, strict=True):
-            if since is not None:
-                bound[0] = max(bound[0], np.searchsorted(one.times, np.datetime64(since)) - lookback)
-            if before is not None:
-                bound[1] = min(bound[1], np.searchsorted(one.times, np.datetime64(before)))
+            if begin is not None:
+                bound[0] = max(bound[0], np.searchsorted(one.times, begin) - lookback)
+            if end is not None:
+                bound[1] = min(bound[1], np.searchsorted(one.times, end))
         self.firsts = bounds[:, 0]
         self.counts = count_windows(bounds, lookback, horizon)
         self._ends = np.cumsum(self.counts)
@@ -71,12 +81,16 @@ class Windows:
 
     def place(self, index: int) -> tuple[int, int]:
         """The (series, first row) of window number `index`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"there is no window {index}; they are numbered from 0 to {len(self) - 1}")
         which = int(np.searchsorted(self._ends, index, side="right"))
         return which, int(self.firsts[which] + index - (self._ends[which] - self.counts[which]))
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """Windows by number."""
         places = [self.place(int(index)) for index in indices]
+        if not places:
+            raise ConfigError("a batch of no windows was asked for; give at least one number")
         bars = np.stack([self.series[s].bars[row : row + self.length] for s, row in places])
         stamps = np.stack([self.series[s].stamps[row : row + self.length] for s, row in places])
         return Batch(bars, stamps, self.lookback)
@@ -128,12 +142,28 @@ def check_shape(lookback: int, horizon: int) -> None:
     """Refuse windows that are none."""
     if lookback < 1 or horizon < 0:
         raise ConfigError(f"a window has lookback >= 1 and horizon >= 0, not {lookback} and {horizon}")
+    if lookback + horizon > LONGEST:
+        raise ConfigError(f"lookback {lookback} + horizon {horizon} is longer than any series; give numbers of rows")
 
 
 def count_windows(rows: NDArray[np.int64], lookback: int, horizon: int) -> NDArray[np.int64]:
     """How many windows lie whole in each of the rows [first, stop), (N, 2)."""
     counts: NDArray[np.int64] = np.maximum(rows[:, 1] - rows[:, 0] - (lookback + horizon) + 1, 0)
     return counts
+
+
+def nanoseconds_of(value: str | date, what: str) -> int:
+    """Nanoseconds of a date, in UTC or naive as the series are; `what` names the setting in an error."""
+    try:
+        if not isinstance(value, str | date | np.datetime64):  # a bare number would be read as nanoseconds
+            raise ValueError
+        stamp = pd.Timestamp(value)
+        if pd.isna(stamp):
+            raise ValueError
+        stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
+        return int(stamp.as_unit("ns").value)
+    except ValueError as error:
+        raise ConfigError(f"{what}: {value!r} is no date; write it like '2024-01-05'") from error
 
 
 def _bounds(

@@ -94,6 +94,11 @@ def is_archive(place: str | Path) -> bool:
     return bool(data) and all(_Zip.of(path) is not None for path in data)
 
 
+def archived_series(place: str | Path) -> list[tuple[str, Timeframe]]:
+    """Whose zips are there, by the exchange's names."""
+    return sorted({(one.name, one.timeframe) for one in _find(Path(place))})
+
+
 def read_archive(
     place: str | Path,
     *,

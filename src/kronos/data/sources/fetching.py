@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kronos.bars import Timeframe
+from kronos.bars import Timeframe, gaps
 from kronos.data.keys import Key
 from kronos.data.lake.commits import Origin
 from kronos.data.lake.lake import Entry, Lake, Written
@@ -69,6 +69,7 @@ def fetch(
     bars: int | None = None,
     progress: Progress | None = None,
     flush: int = FLUSH,
+    holes: bool = True,
 ) -> Fetched:
     """Bring a series of the lake up to `end`, and back to `start` or to the last `bars`; only what is missing is asked.
 
@@ -78,6 +79,8 @@ def fetch(
     - Bars whose start lies in [start, end) are meant; a time without a zone is on the clock of the series.
     - The last stored bars are read again, and replaced where the source has revised them. Where it has re-adjusted all
       prices, after a split or a dividend, the whole series is fetched anew.
+    - With `holes`, missing bars inside a series that was not fetched from its first bar (an import of archives) are
+      asked for as well, where the market never closes.
     - Ctrl-C and failures keep what has come, up to a block of `flush` bars before the first.
     """
     length = Timeframe.parse(timeframe)
@@ -98,6 +101,8 @@ def fetch(
         else:
             call.go_on(stored, since)
         call.complete(since)
+        if holes and stored is not None:
+            call.fill(stored)
     except SourceError as error:
         if not call.added + call.revised:
             raise
@@ -130,7 +135,16 @@ def update(
             source = sources.get(key.source) or make_source(key.source)
             sources[key.source] = source
             done.append(
-                fetch(lake, source, key.symbol, key.timeframe, end=end, progress=_named(progress, key), flush=flush)
+                fetch(
+                    lake,
+                    source,
+                    key.symbol,
+                    key.timeframe,
+                    end=end,
+                    progress=_named(progress, key),
+                    flush=flush,
+                    holes=False,
+                )
             )
         except (KronosError, OSError) as error:
             done.append(Failed(key, error))
@@ -202,6 +216,16 @@ class _Call:
         entry = self.lake.entry(self.key)
         if since is not None or (self.wanted is not None and self._counted(entry) < self.wanted):
             self._backward(_utc(entry.first), since)
+
+    def fill(self, stored: Entry) -> None:
+        """Ask for what is missing between bars that came from elsewhere."""
+        if self.source.calendar != _ALWAYS_OPEN or all(origin.kind == "fetch" for origin in stored.origins):
+            return
+        times = pd.DatetimeIndex(self.lake.read_raw(self.key).index)
+        for gap in gaps(times, timeframe=self.key.timeframe, calendar=_ALWAYS_OPEN):
+            frame = self._collect(gap.after + pd.Timedelta(1, unit="ns"), gap.before)
+            if len(frame):
+                self._write([frame])
 
     def _forward(self, since: pd.Timestamp | None, known: pd.DataFrame | None = None) -> None:
         """Oldest first up to the end, written in blocks; whatever stops it, what has come is written."""
@@ -385,7 +409,11 @@ def _moment(moment: Moment, name: str, zone: str | None) -> pd.Timestamp | None:
         raise ConfigError(f"{name} is {moment!r}, which is no time; write it like 2024-01-05") from error
     if pd.isna(stamp):
         raise ConfigError(f"{name} is {moment!r}, which is no time; write it like 2024-01-05")
-    return _utc(stamp if stamp.tzinfo is not None else stamp.tz_localize(zone or "UTC"))
+    if not 1970 <= stamp.year <= 2200:
+        raise ConfigError(f"{name} is {moment!r}, and bars are of the years 1970 to 2200; choose a time of those")
+    if stamp.tzinfo is None:
+        stamp = stamp.tz_localize(zone or "UTC", ambiguous=True, nonexistent="shift_forward")
+    return _utc(stamp)
 
 
 def _refuse_nonsense(since: pd.Timestamp | None, until: pd.Timestamp | None, bars: int | None, flush: int) -> None:
