@@ -48,7 +48,7 @@ def read_text_bytes(path: Path) -> bytes:
     """The text in a file as UTF-8 without a byte order mark, its lines ended by a line feed."""
     try:
         raw = _unpacked(path)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
         raise SourceError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     raw = _as_utf8(raw, path)
     if b"\x00" in raw:

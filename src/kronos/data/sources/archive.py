@@ -262,7 +262,7 @@ def _unpacked(one: _Zip, content: bytes) -> bytes:
                 raise SourceError(f"{one.path}: holds {names}; an archive zip holds one CSV file")
             with archive.open(members[0]) as member:
                 text = member.read(limit + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
         raise SourceError(
             f"{one.path}: the zip is damaged ({' '.join(str(error).split())}); download it again"
         ) from error
