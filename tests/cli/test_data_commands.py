@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from fake_exchange import FakeExchange, exchange
 from kronos.cli import main
-from kronos.data import Lake, load_series, read_pickle
+from kronos.data import Key, Lake, Origin, export_split, load_series, read_pickle, split_by_ratio, timelines
+from kronos.errors import SourceError
 from reference import bars_frame
 
 FRAME = bars_frame(900, freq="1h")
@@ -392,3 +393,31 @@ def test_one_bad_series_does_not_stop_a_resampling(lake: Lake) -> None:
     assert result.exit_code == 1
     assert "failed files BTC 1h" in result.stderr
     assert "ETH" in result.stdout
+
+
+def test_one_bad_series_does_not_stop_an_export(lake: Path, tmp_path: Path) -> None:
+    next((lake / "source=files" / "symbol=BTC").rglob("*.parquet")).write_bytes(b"")
+    result = run("export", "--lake", lake, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "2 series were written" in result.stderr
+    assert {one.symbol for one in load_series(tmp_path / "out")} == {"AAPL", "ETH"}
+
+
+def test_a_first_bar_that_is_not_whole_is_left_out(lake: Path) -> None:
+    late = FRAME[FRAME.index.hour >= 13].index[0]  # type: ignore[attr-defined]
+    there = Lake.open(lake)
+    there.write(Key("files", "LATE", "1h"), FRAME[FRAME.index >= late], Origin("import", "x"))
+    told("resample", "--to", "1d", "--lake", lake, "--symbol", "LATE")
+    days = there.read(Key("files", "LATE", "1d"))
+    assert days.index[0] == late.normalize() + pd.Timedelta(days=1)
+
+
+def test_a_series_that_grew_since_the_plan_is_not_split_by_it(lake: Path, tmp_path: Path) -> None:
+    there = Lake.open(lake)
+    entries = there.entries(timeframe="1h")
+    plan = split_by_ratio(timelines(there, entries), 20, 5)
+    more = bars_frame(10, freq="1h").set_axis(FRAME.index[-10:] + pd.Timedelta(hours=10))
+    there.write(entries[0].key, more, Origin("import", "x"))
+    with pytest.raises(SourceError, match="was written to in the meantime"):
+        export_split(there, entries, plan, tmp_path / "sets", "parquet")
+    assert not (tmp_path / "sets").exists()

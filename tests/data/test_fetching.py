@@ -535,3 +535,15 @@ def test_unknown_amounts_stay_unknown(lake: Lake) -> None:
     source = Market(hours(30).assign(amount=np.nan))
     get(lake, source)
     assert content(lake, source)["amount"].isna().all()
+
+
+def test_holes_between_imported_bars_are_filled_and_those_of_the_exchange_left(lake: Lake) -> None:
+    source = Market(hours(300).drop(hours(300).index[40:45]))
+    frame = source.frame
+    imported = frame.drop(frame.index[100:180])
+    lake.write(Key("fake", "BTC/USDT", "1h"), imported, Origin("import", "archive"), market="crypto", calendar="24/7")
+    assert get(lake, source).added == 80
+    same(content(lake, source), frame)
+    before = len(source.asked)
+    assert update(lake, lake.entries(), lambda name: source)[0].added == 0  # type: ignore[union-attr]
+    assert len(source.asked) - before <= 2  # an update asks for the end alone

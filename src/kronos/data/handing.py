@@ -53,7 +53,7 @@ def export(
     """Write series in one of `FORMATS` below the folder `out`; what was written."""
     out = Path(out)
     if form in FILE_FORMATS:
-        return [_write_file(_read(lake, entry), out / name, tell, entry.key) for entry, name in _named(entries, form)]
+        return _export_files(lake, _named(entries, form), out, tell)
     if form == "pack":
         return [pack((_series(lake, entry, tell) for entry in entries), out)]
     if form == "qlib":
@@ -61,6 +61,20 @@ def export(
     raise ConfigError(
         f"unknown format '{form}'; known are {', '.join(FORMATS)} (pickles hold splits: `kronos data split`)"
     )
+
+
+def _export_files(lake: Lake, named: Sequence[tuple[Entry, str]], out: Path, tell: Tell) -> list[Path]:
+    """A file each; those that cannot be written are told when all others have been."""
+    written, failed = [], []
+    for entry, name in named:
+        try:
+            written.append(_write_file(_read(lake, entry), out / name, tell, entry.key))
+        except (BarsError, SourceError) as error:
+            failed.append(str(error))
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise SourceError(f"{len(written)} series were written to {out}, {len(failed)} not: {failed[0]}{more}")
+    return written
 
 
 def export_split(
