@@ -18,6 +18,7 @@ from kronos.data.lake.lake import Lake, Origin
 from kronos.data.sets.augment import Augmentation
 from kronos.data.sets.epochs import Epoch, permuted
 from kronos.data.sets.pack import pack
+from kronos.data.sets.series import plain_symbol
 from kronos.errors import BarsError, ConfigError, SourceError
 from reference import bars_frame
 
@@ -455,3 +456,19 @@ def test_bad_epochs_are_refused() -> None:
         list(Epoch(windows, 4).share(2, 2))
     with pytest.raises(IndexError):
         Epoch(windows, 4)[99]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("BTC/USDT", "btcusdt", True),
+        ("BTC/USDT", "BTC/USDT:USDT", True),
+        ("BTC-USDT", "BTC-USDT-SWAP", True),
+        ("600000.SH", "sh.600000", True),
+        ("600000.SS", "SH600000", True),
+        ("000001.SZ", "000001.SH", False),
+        ("BTC/USDT", "BTC/USDC", False),
+    ],
+)
+def test_spellings_of_one_thing(one: str, other: str, alike: bool) -> None:
+    assert (plain_symbol(one) == plain_symbol(other)) is alike

@@ -1,6 +1,7 @@
 """Series of a lake handed out: as files, as packs, as pickles, as a Qlib folder; whole, or split into parts.
 
-One series is in memory at a time. A folder that is written appears whole or not at all.
+One series is in memory at a time (of pickles all are). A split, a pack and a Qlib folder appear whole or not at all, as
+does every single file.
 """
 
 import json

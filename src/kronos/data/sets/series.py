@@ -4,6 +4,7 @@ A `Timeline` is a series without its bars: all that planning a split needs. Time
 zone they are in, and as they stand where it does not; whoever compares series of several sources has to know that.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -95,8 +96,15 @@ def symbol_of(name: str) -> str:
 
 
 def plain_symbol(symbol: str) -> str:
-    """What spellings of a symbol have in common: BTC/USDT, BTC-USDT and btcusdt are one."""
-    return "".join(sign for sign in symbol.casefold() if sign.isalnum()) or symbol
+    """What spellings of one thing have in common, so that it is held out whole however it is written.
+
+    BTC/USDT, BTC-USDT and btcusdt are one, with the swaps on it (BTC/USDT:USDT, BTC-USDT-SWAP); so are 600000.SH and
+    sh.600000.
+    """
+    text = symbol.casefold().partition(":")[0].removesuffix("-swap")
+    if found := re.fullmatch(r"(\d{6})\.(sh|ss|sz|bj)", text):
+        text = found[2].replace("ss", "sh") + found[1]
+    return "".join(sign for sign in text if sign.isalnum()) or symbol
 
 
 def _naive(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
