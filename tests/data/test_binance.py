@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from fake_exchange import FakeExchange, StillClock, collect, exchange, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_exchange import FakeExchange, StillClock, collect, exchange, same
 from kronos.data.sources.binance import Binance
 from kronos.data.sources.source import Page
 from kronos.errors import ConfigError, SourceError

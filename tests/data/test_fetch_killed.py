@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from fake_exchange import StillClock, exchange, same
-
 from kronos.data import Binance, Key, Lake, fetch
 
 BARS = 100_000

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from fake_exchange import FakeExchange, StillClock, exchange
 
+from fake_exchange import FakeExchange, StillClock, exchange
 from kronos.data.sources.http import Budget, BusyError, Client, Patience, RefusedError, checked_url
 from kronos.errors import ConfigError, SourceError
 

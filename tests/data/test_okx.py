@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_exchange import HONG_KONG, KEY, PASSPHRASE, SECRET, FakeExchange, StillClock, collect, exchange, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_exchange import HONG_KONG, KEY, PASSPHRASE, SECRET, FakeExchange, StillClock, collect, exchange, same
 from kronos.data.sources.credentials import VARIABLES, Credentials
 from kronos.data.sources.okx import Okx
 from kronos.data.sources.source import Page
