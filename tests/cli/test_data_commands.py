@@ -421,3 +421,23 @@ def test_a_series_that_grew_since_the_plan_is_not_split_by_it(lake: Path, tmp_pa
     with pytest.raises(SourceError, match="was written to in the meantime"):
         export_split(there, entries, plan, tmp_path / "sets", "parquet")
     assert not (tmp_path / "sets").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "--rows", "-3"],
+        ["validate", "x", "--min-rows", "0"],
+        ["clean", "--min-length", "-5"],
+        ["check", "--details", "-1"],
+        ["split", "--out", "x", "--lookback", "0"],
+        ["split", "--out", "x", "--embargo", "-1"],
+        ["fetch", "binance", "BTC/USDT", "1h", "--bars", "0"],
+    ],
+)
+def test_numbers_that_make_no_sense(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "is not in the range" in result.output
+    assert not list(tmp_path.iterdir())

@@ -60,7 +60,7 @@ def list_(
 
 @click.command()
 @choice_options
-@click.option("--rows", default=5, show_default=True, help="Bars to show from each end.")
+@click.option("--rows", default=5, type=click.IntRange(min=1), show_default=True, help="Bars to show from each end.")
 @lake_options
 def show(
     source: str | None,

@@ -102,7 +102,7 @@ def import_(
 @click.argument("timeframes", required=False)
 @click.option("--since", default=None, help="First bar, such as 2023-01-01; by default the first there is.")
 @click.option("--until", default=None, help="Bars before this time; by default the last finished one.")
-@click.option("--bars", default=None, type=int, help="The last so many bars.")
+@click.option("--bars", default=None, type=click.IntRange(min=1), help="The last so many bars.")
 @click.option("--base-url", default=None, help="Ask this address instead of the source's own.")
 @lake_options
 def fetch(

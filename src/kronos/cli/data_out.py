@@ -100,15 +100,20 @@ def resample(
 @click.command()
 @choice_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; must be new or empty.")
-@click.option("--lookback", default=90, show_default=True, help="Bars that a window knows.")
-@click.option("--horizon", default=10, show_default=True, help="Bars that a window predicts.")
+@click.option("--lookback", default=90, type=click.IntRange(min=1), show_default=True, help="Bars that a window knows.")
+@click.option(
+    "--horizon", default=10, type=click.IntRange(min=1), show_default=True, help="Bars that a window predicts."
+)
 @click.option("--ratios", default="0.7,0.15,0.15", show_default=True, help="Shares of train, validation and test.")
 @click.option("--dates", default=None, metavar="DATE,DATE", help="Validation from the first, test from the second on.")
 @click.option("--common", is_flag=True, help="Cut all symbols at the same moments, lest markets leak across them.")
-@click.option("--folds", default=None, type=int, help="Walk-forward folds instead of one split.")
+@click.option("--folds", default=None, type=click.IntRange(min=1), help="Walk-forward folds instead of one split.")
 @click.option("--rolling", is_flag=True, help="Folds train on the block before them only, not on all before them.")
 @click.option(
-    "--embargo", default=None, type=int, help="Bars between two parts; by default a full window, for pickles none."
+    "--embargo",
+    default=None,
+    type=click.IntRange(min=0),
+    help="Bars between two parts; by default a full window, for pickles none.",
 )
 @click.option("--hold-out", multiple=True, help="A symbol to test on and nothing else; may be repeated.")
 @click.option(
@@ -239,7 +244,7 @@ def export(
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--timeframes", default=None, help="Timeframes that must be there, such as 1H,4H,1D.")
-@click.option("--min-rows", default=None, type=int, help="Fewest rows of a series in a part.")
+@click.option("--min-rows", default=None, type=click.IntRange(min=1), help="Fewest rows of a series in a part.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def validate(folder: Path, timeframes: str | None, min_rows: int | None, as_json: bool) -> None:
     """Check a folder of training pickles against the guide: files, timeframes, columns, rows, continuity, order.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @choice_options
 @click.option("--calendar", default=None, help="24/7, 24/5 or an exchange; by default the series' own, else learned.")
 @click.option("--strict", is_flag=True, help="Exit with status 1 for warnings too, not for errors alone.")
-@click.option("--details", default=20, show_default=True, help="Series to show, the worst first.")
+@click.option(
+    "--details", default=20, type=click.IntRange(min=0), show_default=True, help="Series to show, the worst first."
+)
 @click.option("--verbose", is_flag=True, help="Also the findings of those series, with their times.")
 @click.option("--picture", default=None, type=click.Path(path_type=Path), help="Folder for pictures of those series.")
 @lake_options
@@ -83,7 +85,12 @@ def check(
     help="What becomes of lone spikes that come back at once.",
 )
 @click.option("--whole", is_flag=True, help="Mend only: do not cut series at gaps, jumps and silence.")
-@click.option("--min-length", default=None, type=int, help="Shortest stretch to keep; by default as the paper does.")
+@click.option(
+    "--min-length",
+    default=None,
+    type=click.IntRange(min=2),
+    help="Shortest stretch to keep; by default as the paper does.",
+)
 @click.option("--report", default=None, type=click.Path(path_type=Path), help="CSV file for every single change.")
 @click.option("--replace", is_flag=True, help="Write over series of that lake that came from elsewhere.")
 @click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")
