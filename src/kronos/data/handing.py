@@ -97,9 +97,7 @@ def export_split(
             if form == "pack":
                 pack((_series(lake, entry, tell, first, stop) for entry, first, stop in inside), stage / part)
                 continue
-            names = dict(
-                zip([e.key for e, _, _ in inside], [n for _, n in _named([e for e, _, _ in inside], form)], strict=True)
-            )
+            names = {entry.key: name for entry, name in _named([entry for entry, _, _ in inside], form)}
             for entry, first, stop in inside:
                 _write_file(_read(lake, entry).iloc[first:stop], stage / part / names[entry.key], tell, entry.key)
         (stage / "split.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
