@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kronos.writing import replacing
+from kronos.writing import replacing, replacing_folder
 
 
 def test_a_file_appears_when_the_block_has_succeeded(tmp_path: Path) -> None:
@@ -71,3 +71,21 @@ def test_a_missing_folder_is_named_and_not_the_temporary_file(tmp_path: Path) ->
         pass
     assert str(tmp_path / "absent") in str(caught.value)
     assert "tmp'" not in str(caught.value)
+
+
+def test_a_folder_takes_the_place_of_another_or_leaves_it_alone(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for text in ("old", "new"):
+        with replacing_folder(target) as stage:
+            (stage / "a.txt").write_text(text)
+        assert (target / "a.txt").read_text() == text
+
+    def fail() -> None:
+        with replacing_folder(target) as stage:
+            (stage / "a.txt").write_text("half")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail()
+    assert (target / "a.txt").read_text() == "new"
+    assert os.listdir(tmp_path) == ["out"]

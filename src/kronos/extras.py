@@ -4,6 +4,9 @@ A module that needs one calls `require("ccxt", extra="exchange")` inside the fun
 this package never imports an optional one, and its absence is one clear line instead of a traceback.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -20,3 +23,12 @@ def require(module: str, *, extra: str) -> ModuleType:
         raise MissingExtra(
             f"this needs the package '{module}', which is not installed; run: pip install 'kronos-candles[{extra}]'"
         ) from error
+
+
+@contextmanager
+def without_its_deprecations() -> Iterator[None]:
+    """What an optional package calls that its own dependencies deprecate is not our user's to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -7,8 +7,7 @@ nanoseconds of one wall clock, of the exchange or of the history; `calendar` mak
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +18,7 @@ import pandas as pd
 from kronos.bars.sessions import NO_SLOTS, Flags, Rule, Week, dates_of, every, learn, long_rule, recent, weekday_of
 from kronos.bars.timeframe import DAY, Ints, Timeframe, month_numbers, wall_clock
 from kronos.errors import BarsError, ConfigError, KronosWarning
-from kronos.extras import require
+from kronos.extras import require, without_its_deprecations
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,8 @@ class _Hours:
 
 @lru_cache(maxsize=32)
 def _calendar(name: str) -> Any:
-    with _without_its_deprecations():
+    with without_its_deprecations():
         return require("pandas_market_calendars", extra="calendars").get_calendar(name)
-
-
-@contextmanager
-def _without_its_deprecations() -> Iterator[None]:
-    """The calendar packages call what pandas 3 deprecates; that is not our user's to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 @lru_cache(maxsize=512)
@@ -94,7 +84,7 @@ def _listed_hours(name: str, year: int) -> _Hours | None:
     """The sessions that the table of an exchange lists for a year; None where it does not reach."""
     calendar = _calendar(name)
     try:
-        with _without_its_deprecations():
+        with without_its_deprecations():
             schedule = calendar.schedule(f"{year}-01-01", f"{year}-12-31")
     except ValueError:  # the tables end at a bound
         return None

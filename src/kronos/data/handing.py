@@ -5,8 +5,6 @@ does every single file.
 """
 
 import json
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from kronos.data.sets.pack import pack
 from kronos.data.sets.series import Series, Timeline
 from kronos.data.sets.splits import Split
 from kronos.errors import BarsError, ConfigError, SourceError
-from kronos.writing import replacing
+from kronos.writing import replacing, replacing_folder
 
 FileFormat = Literal["parquet", "csv", "feather"]
 FILE_FORMATS: tuple[str, ...] = get_args(FileFormat)
@@ -262,12 +260,5 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SourceError(f"{out}: is there and not empty; name a new folder, or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    stage = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
-    stage.mkdir()
-    try:
+    with replacing_folder(out) as stage:
         yield stage
-        if out.exists():
-            out.rmdir()
-        stage.rename(out)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

@@ -7,11 +7,7 @@ killed is mended by the same append once more; a replacement that was killed bet
 folder beside its place, as .NAME.*.old. One writer at a time: a calendar has one end.
 """
 
-import os
-import secrets
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +37,7 @@ from kronos.data.qlib.names import (
 )
 from kronos.data.qlib.stored import StoredSymbol
 from kronos.errors import BarsError, ConfigError, SourceError
-from kronos.writing import replacing
+from kronos.writing import replacing, replacing_folder
 
 Frames = Mapping[str, pd.DataFrame] | Iterable[tuple[str, pd.DataFrame]]
 Span = tuple[str | pd.Timestamp, str | pd.Timestamp]
@@ -96,7 +92,7 @@ def write_qlib(
         if append and (place / "calendars").is_dir():
             return job.write(place, calendar)
         _refuse_what_is_there(place, replaced=replace)
-        with _beside(place) as temporary:
+        with replacing_folder(place) as temporary:
             return job.write(temporary, calendar)
     except OSError as error:
         raise SourceError(f"{place}: cannot be written ({error})") from error
@@ -312,25 +308,3 @@ def _refuse_what_is_there(place: Path, *, replaced: bool) -> None:
         raise SourceError(f"{place}: is there and no Qlib folder; choose another place")
     if not replaced:
         raise SourceError(f"{place}: is there; append=True adds later bars to it, replace=True writes it anew")
-
-
-@contextmanager
-def _beside(place: Path) -> Iterator[Path]:
-    """A new folder that takes the place when the block succeeds and vanishes when it fails."""
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if not place.exists():
-            os.rename(temporary, place)
-            return
-        away = temporary.with_suffix(".old")  # two renames: a folder that is not empty cannot be renamed over
-        os.rename(place, away)
-        try:
-            os.rename(temporary, place)
-        except OSError:
-            os.rename(away, place)
-            raise
-        shutil.rmtree(away)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -4,9 +4,7 @@ Such packages raise what they like, from their own errors to a KeyError deep ins
 kinds that mean "try again" and those that mean "no" are named by each source; no other is caught.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 from kronos.bars import COLUMNS, Timeframe
 from kronos.data.sources.http import Patience
 from kronos.errors import SourceError
+from kronos.extras import without_its_deprecations
 
 T = TypeVar("T")
 Errors = tuple[type[Exception], ...]
@@ -29,7 +28,7 @@ def patiently(ask: Callable[[], T], where: str, patience: Patience, *, busy: Err
     while True:
         attempt += 1
         try:
-            with _without_its_deprecations():
+            with without_its_deprecations():
                 return ask()
         except busy as error:
             if attempt >= patience.attempts:
@@ -40,15 +39,6 @@ def patiently(ask: Callable[[], T], where: str, patience: Patience, *, busy: Err
         except no as error:
             raise SourceError(f"{where}: {said(error)}{hint}") from error
         patience.sleep(patience.pause(attempt))
-
-
-@contextmanager
-def _without_its_deprecations() -> Iterator[None]:
-    """What a package calls that its own dependencies deprecate is not our user's to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def said(error: Exception) -> str:
