@@ -17,6 +17,7 @@ from kronos.bars import COLUMNS, parse_times, time_stamps
 from kronos.bars.candles import AMOUNT, CLOSE, VOLUME, Array
 from kronos.errors import BarsError, ConfigError
 from kronos.forecast.backends import check_backend
+from kronos.forecast.ensemble import Ensemble, read_ensemble
 from kronos.forecast.forecaster import Job, KronosForecaster
 from kronos.forecast.sampling import Sampler, series_key
 from kronos.model import Kronos, KronosTokenizer, load_pair
@@ -115,13 +116,27 @@ def load(
     backend: str = "auto",
     precision: str = "float32",
     **options: Any,
-) -> KronosPredictor:
-    """A model ready to forecast: "nano" (embedded), "mini", "small", "base", a folder, or a Hub name.
+) -> KronosPredictor | Ensemble:
+    """A model ready to forecast: "nano" (embedded), "mini", "small", "base", a folder, a weights file, or a Hub name.
 
     The tokenizer that belongs to it is found by itself; the revisions pin either on the Hub, and `options` go there
-    (cache_dir, token, local_files_only). `backend` and `precision` say how the networks run: docs/engine.md.
+    (cache_dir, token, local_files_only). `backend` and `precision` say how the networks run: docs/engine.md. A folder
+    with an `ensemble.json` is an `Ensemble`, whose members are all loaded with the same arguments.
     """
     check_backend(backend, precision)
+    several = read_ensemble(name)
+    if several is not None:
+        alike: dict[str, Any] = {
+            "tokenizer": tokenizer,
+            "device": device,
+            "max_context": max_context,
+            "revision": revision,
+            "tokenizer_revision": tokenizer_revision,
+            "backend": backend,
+            "precision": precision,
+            **options,
+        }
+        return Ensemble([load(folder, **alike) for folder in several.members], several.name)
     pair = load_pair(name, tokenizer=tokenizer, revision=revision, tokenizer_revision=tokenizer_revision, **options)
     return KronosPredictor(
         pair.network, pair.tokenizer, device, max_context, name=pair.name, backend=backend, precision=precision
