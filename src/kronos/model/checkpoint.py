@@ -1,28 +1,35 @@
 """Weights on disk and on the Hub: `config.json` with the constructor's arguments, `model.safetensors` beside it.
 
-Loading is strict: every key present, none left over, every shape right, always in evaluation mode. Saving writes to a
-temporary name first, so a file with the right name is a whole file.
+Loading is strict: every key present, none left over, every shape right, always in evaluation mode. Bare weights files,
+with a config.json beside them or none, are read by `legacy`. Saving writes to a temporary name first, so a file with
+the right name is a whole file.
 """
 
 import hashlib
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from kronos.errors import CheckpointError, ConfigError
+from kronos.errors import CheckpointError, ConfigError, KronosWarning
+from kronos.model import legacy
 from kronos.writing import replacing
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+_OLD_WEIGHTS_FILE = "pytorch_model.bin"
+
+
+class AbsentError(CheckpointError):
+    """A Hub repository, or what is here of it while the Hub cannot be reached, does not hold a file."""
 
 
 class Checkpoint(nn.Module):
@@ -49,10 +56,16 @@ class Checkpoint(nn.Module):
         force_download: bool = False,
         subfolder: str | None = None,
     ) -> Self:
-        """Load from a folder, or from the Hub by repository name; the result is in evaluation mode."""
-        folder = Path(pretrained_model_name_or_path)
-        if folder.is_dir():
-            return cls._from_files(*(folder / (subfolder or "") / name for name in (CONFIG_FILE, WEIGHTS_FILE)))
+        """Load from a folder, a weights file, or the Hub by repository name; the result is in evaluation mode.
+
+        In a folder the weights may have any name and be a safetensors file or `torch.save`'s; without a config.json
+        beside them, sizes are read off the tensors and the rest is as published.
+        """
+        place = Path(pretrained_model_name_or_path)
+        if place.is_file():
+            return cls._from_weights(place)
+        if place.is_dir():
+            return cls._from_folder(place / (subfolder or ""))
         refuse_missing_folder(str(pretrained_model_name_or_path))
         fetch = hub_fetcher(
             str(pretrained_model_name_or_path),
@@ -63,25 +76,70 @@ class Checkpoint(nn.Module):
             force_download=force_download,
             subfolder=subfolder,
         )
-        return cls._from_files(fetch(CONFIG_FILE), fetch(WEIGHTS_FILE))
+        config_file = fetch(CONFIG_FILE)
+        try:
+            return cls._from_files(config_file, fetch(WEIGHTS_FILE))
+        except AbsentError as error:
+            try:
+                return cls._from_files(config_file, fetch(_OLD_WEIGHTS_FILE))
+            except AbsentError:
+                raise error from None
+
+    @classmethod
+    def part(cls) -> legacy.Part:
+        """Which network this is, by its constructor's arguments."""
+        found = legacy.part_of(inspect.signature(cls.__init__).parameters)
+        assert found is not None, "neither of the published networks"
+        return found
+
+    @classmethod
+    def _from_folder(cls, folder: Path) -> Self:
+        config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        if config_file.exists() and weights_file.exists():
+            return cls._from_files(config_file, weights_file)
+        found = legacy.search(folder, cls.part())
+        if found.path is not None:
+            return cls._from_weights(found.path)
+        if found.troubles:
+            raise CheckpointError("; ".join(found.troubles))
+        return cls._from_files(config_file, weights_file)  # which says what is missing
+
+    @classmethod
+    def _from_weights(cls, weights_file: Path) -> Self:
+        """Load a weights file with the configuration beside it, or with one read off its tensors."""
+        config_file, part = weights_file.parent / CONFIG_FILE, cls.part()
+        # two networks may lie in one folder, and the configuration is one's alone
+        if config_file.exists() and legacy.part_of_config(config_file) in (part, None):
+            return cls._from_files(config_file, weights_file)
+        state = legacy.read_network(weights_file, part)
+        config = legacy.inferred(state, part, weights_file)
+        if not legacy.is_published(config, part):
+            warnings.warn(
+                f"{weights_file}: no {CONFIG_FILE} beside it, so sizes are read off the tensors and all else is taken "
+                f"as published; a {part} that was trained otherwise forecasts wrongly without its {CONFIG_FILE}",
+                KronosWarning,
+                stacklevel=3,
+            )
+        model = cls._unfilled(config, weights_file)
+        model._take(state, f"{weights_file}: not a whole {part}")
+        return model.eval()
 
     @classmethod
     def _from_files(cls, config_file: Path, weights_file: Path) -> Self:
-        arguments = cls._arguments(read_config(config_file), config_file)
-        try:
-            weights = load_file(weights_file)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{weights_file}: no such file") from error
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{weights_file}: not a readable safetensors file ({error})") from error
+        model = cls._unfilled(cls._arguments(read_config(config_file), config_file), config_file)
+        state = legacy.read_network(weights_file, cls.part())
+        model._take(state, f"{weights_file}: does not fit its {CONFIG_FILE}")
+        return model.eval()
+
+    @classmethod
+    def _unfilled(cls, arguments: Mapping[str, Any], where: Path) -> Self:
+        """A network of these arguments whose numbers are yet to come."""
         try:
             with _Unfilled():  # the file replaces the initial values
-                model = cls(**arguments)
+                return cls(**arguments)
         except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # sizes that are no sizes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{config_file}: {reason}") from error
-        model._take(weights, weights_file)
-        return model.eval()
+            raise CheckpointError(f"{where}: {reason}") from error
 
     @classmethod
     def _arguments(cls, config: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -92,7 +150,7 @@ class Checkpoint(nn.Module):
             raise CheckpointError(f"{where}: not a {cls.__name__} configuration, it lacks {', '.join(missing)}")
         return {k: config[k] for k in parameters if k in config}
 
-    def _take(self, weights: dict[str, torch.Tensor], where: Path) -> None:
+    def _take(self, weights: dict[str, torch.Tensor], complaint: str) -> None:
         """Fill this network from a file's tensors, or say exactly what does not fit."""
         wanted = self.state_dict()
         problems = [f"lacks {k}" for k in wanted.keys() - weights.keys()]
@@ -102,9 +160,14 @@ class Checkpoint(nn.Module):
             for k, tensor in wanted.items()
             if k in weights and weights[k].shape != tensor.shape
         ]
+        problems += [
+            f"{k} holds {str(weights[k].dtype).removeprefix('torch.')}"
+            for k, tensor in wanted.items()
+            if k in weights and weights[k].is_floating_point() != tensor.is_floating_point()
+        ]
         if problems:
             shown = "; ".join(sorted(problems)[:4]) + ("; ..." if len(problems) > 4 else "")
-            raise CheckpointError(f"{where}: does not fit its config.json ({len(problems)} problems: {shown})")
+            raise CheckpointError(f"{complaint} ({len(problems)} problems: {shown})")
         # a half-precision file is computed in float32, like the reference; whole-number buffers stay what they are
         cast = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
         self.load_state_dict(cast, strict=True, assign=True)
@@ -168,7 +231,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def refuse_missing_folder(name: str) -> None:
-    """Raise for a name that can only be a folder and is not there, instead of asking the Hub for nonsense."""
+    """Raise for a name that can only be a place on disk and is not there, instead of asking the Hub for nonsense."""
+    if name.lower().endswith(legacy.SUFFIXES):
+        raise CheckpointError(f"{name}: no such file")
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or "\\" in name:
         raise CheckpointError(f"{name}: no such folder, and not a Hub name of the form OWNER/MODEL")
 
@@ -182,15 +247,18 @@ def hub_fetcher(repo: str, *, subfolder: str | None = None, **options: Any) -> C
 
         try:
             return Path(hf_hub_download(repo, filename, subfolder=subfolder, **options))
-        except _transfer_errors() as error:
+        except transfer_errors() as error:
+            from huggingface_hub.errors import EntryNotFoundError
+
             trouble = _hub_trouble(error, filename, options.get("revision"))
-            raise CheckpointError(f"{repo}: {trouble}") from error
+            kind = AbsentError if isinstance(error, EntryNotFoundError) else CheckpointError
+            raise kind(f"{repo}: {trouble}") from error
 
     return fetch
 
 
-def _transfer_errors() -> tuple[type[Exception], ...]:
-    """What a download raises: huggingface_hub lets a dropped connection's error through as its HTTP library's own."""
+def transfer_errors() -> tuple[type[Exception], ...]:
+    """What a transfer raises: huggingface_hub lets a dropped connection's error through as its HTTP library's own."""
     loaded = [sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules]
     return (ValueError, OSError, *(module.HTTPError for module in loaded))  # those of requests are OSErrors
 

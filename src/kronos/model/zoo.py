@@ -7,10 +7,11 @@ fingerprint that our own checkpoints record, and by size and group for the publi
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kronos.errors import CheckpointError
-from kronos.model.checkpoint import CONFIG_FILE
+from kronos.model import legacy
+from kronos.model.checkpoint import CONFIG_FILE, AbsentError, Checkpoint
 from kronos.model.network import Kronos
 from kronos.model.tokenizer import KronosTokenizer
 
@@ -25,15 +26,11 @@ _TOKENIZER = {
     "ff_dim": 512,
     "n_enc_layers": 4,
     "n_dec_layers": 4,
-    "ffn_dropout_p": 0.0,
-    "attn_dropout_p": 0.0,
-    "resid_dropout_p": 0.0,
     **_BITS,
-    "beta": 0.05,
-    "gamma0": 1.0,
-    "gamma": 1.1,
-    "zeta": 0.05,
+    **legacy.TOKENIZER_CONSTANTS,
 }
+_FOLDERS: Mapping[legacy.Part, tuple[str, ...]] = {"predictor": ("predictor", "basemodel"), "tokenizer": ("tokenizer",)}
+_BEST = ("best_model", "checkpoints/best_model")  # where published training scripts put the weights to be used
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,9 @@ class ZooEntry:
         return WEIGHTS_FOLDER / self.name
 
 
-def _published(
-    name: str,
-    parameters: int,
-    context: int,
-    group_size: int,
-    size: tuple[int, int, int, int],
-    drop: tuple[float, float],
-) -> ZooEntry:
+def _published(name: str, parameters: int, context: int, group_size: int, size: tuple[int, int, int, int]) -> ZooEntry:
     layers, width, heads, hidden = size
-    (ffn, attention), released = drop, name != "large"
+    (ffn, attention), released = legacy.PUBLISHED_DROPOUTS[size], name != "large"
     config = {
         **_BITS,
         "n_layers": layers,
@@ -100,10 +90,10 @@ ZOO: Mapping[str, ZooEntry] = {
     entry.name: entry
     for entry in (
         ZooEntry("nano", "embedded", "embedded", 1_054_080, 376_246, 512),
-        _published("mini", 4_108_032, 2048, 5, (4, 256, 4, 512), (0.2, 0.0)),
-        _published("small", 24_741_376, 512, 4, (8, 512, 8, 1024), (0.25, 0.1)),
-        _published("base", 102_310_592, 512, 4, (12, 832, 16, 2048), (0.2, 0.0)),
-        _published("large", 499_246_976, 512, 4, (18, 1664, 32, 3072), (0.2, 0.0)),
+        _published("mini", 4_108_032, 2048, 5, (4, 256, 4, 512)),
+        _published("small", 24_741_376, 512, 4, (8, 512, 8, 1024)),
+        _published("base", 102_310_592, 512, 4, (12, 832, 16, 2048)),
+        _published("large", 499_246_976, 512, 4, (18, 1664, 32, 3072)),
     )
 }
 
@@ -125,16 +115,23 @@ def load_pair(
     tokenizer_revision: str | None = None,
     **options: Any,
 ) -> Pair:
-    """Load by zoo name, from a folder, or from the Hub; the tokenizer is found by itself unless named.
+    """Load by zoo name, from a folder, a weights file, or the Hub; the tokenizer is found by itself unless named.
 
-    A folder holds `predictor/` and `tokenizer/`, or is the predictor's own with the tokenizer beside it. The revisions
-    pin either part on the Hub; `options` go to `from_pretrained` (cache_dir, token, local_files_only, force_download).
+    A folder or a Hub repository holds `predictor/` and `tokenizer/`, or is the predictor's own; a folder may have the
+    tokenizer beside it. Weights without a configuration are recognised by their keys. The revisions pin either part on
+    the Hub; `options` go to `from_pretrained` (cache_dir, token, local_files_only, force_download).
     """
-    network = _load_network(name, revision, options)
-    place = _tokenizer_of(name, network) if tokenizer is None else tokenizer
-    found = _load_tokenizer(place, tokenizer_revision, options)
+    place = _resolve(name)
+    network, whole = _load_part(Kronos, place, revision, options)
+    if tokenizer is not None:
+        found, _ = _load_part(KronosTokenizer, _resolve(tokenizer, "tokenizer"), tokenizer_revision, options)
+    elif whole:  # a repository of both: they are of one revision
+        found, _ = _load_part(KronosTokenizer, place, tokenizer_revision or revision, options)
+    else:
+        found, _ = _load_part(KronosTokenizer, _tokenizer_of(name, place, network), tokenizer_revision, options)
     check_pair(network, found)
-    return Pair(network.name or Path(name).name, network, found)
+    path = Path(name)
+    return Pair(network.name or (path.stem if path.is_file() else path.name), network, found)
 
 
 def check_pair(network: Kronos, tokenizer: KronosTokenizer) -> None:
@@ -178,37 +175,75 @@ def context_of(network: Kronos) -> int:
     return entry.max_context if entry else DEFAULT_CONTEXT
 
 
-def _folder_of(name: str | Path) -> Path | None:
-    """The folder that a name means: the embedded weights, or one that is there; None for a Hub name."""
+def _resolve(name: str | Path, part: legacy.Part = "predictor") -> str | Path:
+    """What a name means: a path that is there (of the embedded weights, too), or a Hub name as text."""
     entry = ZOO.get(str(name))
     if entry is not None:
+        if part == "tokenizer" and entry.network_config:
+            return entry.tokenizer
         if entry.network is None:
             raise CheckpointError(f"'{name}' was never released; its configuration is in the zoo for pretraining")
         if not entry.network_config and not entry.embedded:
             raise CheckpointError(f"the embedded weights of '{name}' are missing from {entry.folder}; reinstall")
-        return None if entry.network_config else entry.folder
-    if Path(name).is_dir():
+        return entry.network if entry.network_config else entry.folder
+    if Path(name).exists():
         return Path(name)
+    if str(name).lower().endswith(legacy.SUFFIXES):
+        raise CheckpointError(f"{name}: no such file")
     if "/" not in str(name):
         raise CheckpointError(f"'{name}' is neither a folder nor one of {', '.join(ZOO)}; a Hub name is OWNER/MODEL")
+    return str(name)
+
+
+_Network = TypeVar("_Network", bound=Checkpoint)
+
+
+def _load_part(
+    kind: type[_Network], place: str | Path, revision: str | None, options: dict[str, Any]
+) -> tuple[_Network, bool]:
+    """One network of a pair, and whether it came out of a Hub repository that is meant to hold both."""
+    part = kind.part()
+    if isinstance(place, Path):
+        return kind.from_pretrained(_inside(place, part) or place), False
+    try:
+        return kind.from_pretrained(place, revision=revision, **options), False
+    except AbsentError as error:
+        if "subfolder" in options:
+            raise
+        try:
+            return kind.from_pretrained(place, revision=revision, subfolder=part, **options), True
+        except AbsentError:
+            raise CheckpointError(f"{error}, nor {part}/{CONFIG_FILE}") from error
+
+
+def _inside(start: Path, part: legacy.Part) -> Path | None:
+    """The folder or file, at a place or in the folders that training makes there, that holds this network."""
+    if start.is_file():
+        return start
+    own = _holding(start, part)
+    if own is not None:
+        return own
+    named = next((start / name for name in _FOLDERS[part] if (start / name).is_dir()), None)
+    if named is not None:
+        return _holding(named, part) or named  # what is wrong with it is said where it is loaded
     return None
 
 
-def _load_network(name: str | Path, revision: str | None, options: dict[str, Any]) -> Kronos:
-    folder = _folder_of(name)
-    if folder is not None:
-        return Kronos.from_pretrained(folder if (folder / CONFIG_FILE).exists() else folder / "predictor")
-    entry = ZOO.get(str(name))
-    repository = entry.network if entry is not None and entry.network is not None else name
-    return Kronos.from_pretrained(repository, revision=revision, **options)
+def _holding(folder: Path, part: legacy.Part) -> Path | None:
+    for place in (folder, *(folder / name for name in _BEST)):
+        if legacy.part_of_config(place / CONFIG_FILE) == part:
+            return place
+        found = legacy.search(place, part).path
+        if found is not None:
+            return found
+    return None
 
 
-def _tokenizer_of(name: str | Path, network: Kronos) -> str | Path:
+def _tokenizer_of(name: str | Path, place: str | Path, network: Kronos) -> str | Path:
     """Where the tokenizer of a network loaded by this name is: beside it, or the published one for its size."""
-    folder = _folder_of(name)
-    if folder is not None:
-        beside = folder.parent / "tokenizer" if (folder / CONFIG_FILE).exists() else folder / "tokenizer"
-        if beside.is_dir():
+    if isinstance(place, Path):
+        beside = _tokenizer_beside(place)
+        if beside is not None:
             return beside
     entry = published_entry(network)
     if entry is None or network.pair is not None:
@@ -216,10 +251,16 @@ def _tokenizer_of(name: str | Path, network: Kronos) -> str | Path:
     return entry.tokenizer
 
 
-def _load_tokenizer(place: str | Path, revision: str | None, options: dict[str, Any]) -> KronosTokenizer:
-    folder = Path(place)
-    if not folder.is_dir():
-        return KronosTokenizer.from_pretrained(place, revision=revision, **options)
-    inside = folder / "tokenizer"  # the folder of a whole pair may be named as well
-    own = (folder / CONFIG_FILE).exists() or not inside.is_dir()
-    return KronosTokenizer.from_pretrained(folder if own else inside)
+def _tokenizer_beside(place: Path) -> Path | None:
+    """The tokenizer in the same file, in the same folder, or in a folder named for it here or one up."""
+    if place.is_file():
+        if "tokenizer" in legacy.parts_in(place):
+            return place
+        place = place.parent
+    here = _inside(place, "tokenizer")
+    if here is not None:
+        return here
+    while place.name in ("best_model", "checkpoints"):
+        place = place.parent
+    beside = place.absolute().parent / "tokenizer"
+    return _inside(beside, "tokenizer") or beside if beside.is_dir() else None
