@@ -8,7 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -92,8 +92,18 @@ def _explain(settings: type[BaseModel], item: dict[str, Any]) -> str:
 
 def _fields_at(settings: type[BaseModel], place: Iterable[Any]) -> list[str]:
     for name in place:
-        below = settings.model_fields[str(name)].annotation if str(name) in settings.model_fields else None
-        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+        if isinstance(name, int):  # an entry of a list, whose class came with the list's name
+            continue
+        field = settings.model_fields.get(str(name))
+        below = None if field is None else _group(field.annotation)
+        if below is None:
             return []
         settings = below
     return sorted(settings.model_fields)
+
+
+def _group(annotation: Any) -> type[BaseModel] | None:
+    """The settings class in an annotation, in a list or beside None as well."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _group(one))), None)

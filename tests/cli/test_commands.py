@@ -225,14 +225,16 @@ def test_pretraining_from_the_command_line(tmp_path: Path) -> None:
         (tmp_path / "bars").mkdir(exist_ok=True)
         sample_bars("crypto", rows=1500, seed=seed).to_csv(tmp_path / "bars" / f"s{seed}.csv")
     (tmp_path / "small.yaml").write_text(
-        "validate_since: 2024-02-20\nvalidation_windows: 8\nshapes: [{lookback: 16, horizon: 8, batch: 4}]\n"
-        "tokenizer: {steps: 3, d_model: 16, ff_dim: 16}\npredictor: {steps: 3, d_model: 16, ff_dim: 16}\n"
+        "validation_windows: 8\nshapes: [{lookback: 16, horizon: 8, batch: 4}]\n"
+        "tokenizer: {steps: 3, config: {d_model: 16, ff_dim: 16}}\n"
+        "predictor: {steps: 3, config: {d_model: 16, ff_dim: 16}}\n"
     )
     out = tmp_path / "out"
-    arguments = ["train", "pretrain", tmp_path / "bars", "--out", out, "--config", tmp_path / "small.yaml"]
+    arguments = ["train", "pretrain", "--data", tmp_path / "bars", "--out", out, "--config", tmp_path / "small.yaml"]
     result = run(*arguments, "--set", "predictor.steps=4")
     assert result.exit_code == 0, result.output
     assert "step 4/4" in result.output
+    assert (out / "training.json").exists()
     assert str(out / "predictor") in result.output
     forecast = run("forecast", tmp_path / "bars" / "s0.csv", "--model", out, "--samples", 2, "--out", tmp_path / "fc")
     assert forecast.exit_code == 0, forecast.output

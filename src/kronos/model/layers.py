@@ -159,6 +159,9 @@ class Block(nn.Module):
 class Blocks(nn.ModuleList):
     """A stack of blocks; they share one rotation, because their positions are the same."""
 
+    checkpointing = False
+    """Keep no activations while training and compute them again for the gradient: less memory, more work."""
+
     def run(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Transform (B, T, width)."""
         if not len(self):
@@ -166,6 +169,12 @@ class Blocks(nn.ModuleList):
         first = self[0]
         assert isinstance(first, Block)
         rotation = first.self_attn.rotary.at(0, x.shape[1])
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            from torch.utils.checkpoint import checkpoint
+
+            for block in self:
+                x = checkpoint(block, x, rotation, padding_mask, use_reentrant=False)
+            return x
         for block in self:
             x = block(x, rotation, padding_mask)
         return x

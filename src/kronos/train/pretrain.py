@@ -1,219 +1,192 @@
 """Pretraining from raw bars: a tokenizer, then the network that predicts its tokens.
 
-`pretrain(folder of bar files, output folder)` writes OUT/tokenizer and OUT/predictor, a pair that `kronos.load(OUT)`
-reads. The defaults are the recipe of the embedded checkpoint.
+`pretrain(settings, out)` writes OUT/tokenizer and OUT/predictor, a pair that `kronos.load(OUT)` reads, of any size in
+the zoo. The default settings are the recipe of the embedded checkpoint.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from kronos.config import Settings
-from kronos.data import Batch, Series, Windows, WindowSampler, load_series
-from kronos.errors import BarsError
+from kronos.data import Batch, Series, Split, Windows, WindowSampler, split_by_ratio
+from kronos.errors import ConfigError
 from kronos.model import Kronos, KronosTokenizer
-from kronos.train.loop import LoopSettings, fit
-from kronos.train.objectives import PredictorObjective, TokenizerObjective, normalised
-from kronos.writing import replacing
+from kronos.train.compare import spread_batches
+from kronos.train.feeds import Draws, Feed, Turns
+from kronos.train.finetune import load_all
+from kronos.train.loop import Fitted, Stage, fit
+from kronos.train.objectives import PredictorObjective, TokenizerObjective
+from kronos.train.pretrain_settings import PretrainSettings, Shape
+from kronos.train.ranks import Ranks
+from kronos.train.reconstruction import codes_used, match_spread, reconstruction_error
+from kronos.train.reporting import Reporter, Silent
+from kronos.train.run_folder import SUMMARY_FILE, open_run, save_pair, write_json
 
-
-class Shape(Settings):
-    """Windows of one shape and how many of them make a batch."""
-
-    lookback: int
-    horizon: int
-    batch: int
-
-
-class TokenizerSettings(LoopSettings):
-    """The tokenizer's size and training."""
-
-    steps: int = 1000
-    batch_share: float = 0.5
-    """Of the shapes' batches: reconstruction runs three passes a window and needs fewer of them."""
-    d_model: int = 96
-    n_heads: int = 4
-    ff_dim: int = 192
-    n_layers: int = 3
-    column_weights: tuple[float, float, float, float, float, float] | None = (2.0, 2.0, 2.0, 2.0, 1.0, 0.5)
-
-
-class PredictorSettings(LoopSettings):
-    """The predictor's size and training."""
-
-    steps: int = 1700
-    d_model: int = 128
-    n_heads: int = 4
-    ff_dim: int = 352
-    n_layers: int = 4
-    teacher: bool = True
-    lookback_weight: float = 0.5
-
-
-class PretrainSettings(Settings):
-    """A whole pretraining run."""
-
-    name: str = "kronos-nano"
-    seed: int = 1
-    normaliser: str = "returns"
-    s1_bits: int = 8
-    s2_bits: int = 8
-    max_context: int = 512
-    validate_since: date = date(2025, 4, 1)
-    """Windows whose first predicted bar is not before this are validated on and never trained on."""
-    validation_windows: int = 384
-    shapes: tuple[Shape, ...] = (
-        Shape(lookback=64, horizon=32, batch=128),
-        Shape(lookback=128, horizon=64, batch=64),
-        Shape(lookback=256, horizon=64, batch=38),
-        Shape(lookback=448, horizon=64, batch=24),
-    )
-    tokenizer: TokenizerSettings = TokenizerSettings()
-    predictor: PredictorSettings = PredictorSettings()
+_MATCHED_ON = 48  # batches
 
 
 def pretrain(
-    data: str | Path,
-    out: str | Path,
-    settings: PretrainSettings,
-    *,
-    report: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
-    """Train both networks on every series below `data`; the summary that is also written to OUT/training.json."""
-    out = Path(out)
-    series = load_series(data)
-    report(f"{len(series)} series, {sum(len(one.bars) for one in series):,} bars")
-    batches, validation = _batches(series, settings), _validation(series, settings)
+    settings: PretrainSettings, out: str | Path, *, ranks: Ranks | None = None, reporter: Reporter | None = None
+) -> Mapping[str, Any]:
+    """Train both networks from scratch; the summary that is also written to OUT/training.json."""
+    out, ranks, reporter = Path(out), ranks or Ranks(), reporter or Silent()
+    check_networks(settings)
+    series = load_all(settings.data, settings.symbols, settings.timeframes)
+    split = split_for(settings, series)
+    few, many = (feed_of(settings, series, split, share) for share in (settings.tokenizer.batch_share, 1.0))
+    validation = validation_batches(settings, series, split)
+    open_run(out, settings, ranks)  # only now: what was refused has left no folder behind
+    if (out / SUMMARY_FILE).exists():
+        summary: dict[str, Any] = json.loads((out / SUMMARY_FILE).read_text(encoding="utf-8"))
+        return summary
+    say = reporter.say if ranks.leads else Silent().say
+    say(f"{len(series)} series, {sum(len(one) for one in series):,} bars")
 
-    torch.manual_seed(settings.seed)
-    tokenizer = _new_tokenizer(settings)
-    report(f"tokenizer: {_size(tokenizer):,} parameters")
-    objective = TokenizerObjective(tokenizer, settings.tokenizer.column_weights)
-    few = _batches(series, settings, settings.tokenizer.batch_share)
-    tokenizer_figures = fit(objective, few, validation, settings.tokenizer, out / "run-tokenizer", report=report)
-    tokenizer.eval().save_pretrained(out / "tokenizer")
-
-    torch.manual_seed(settings.seed + 1)
-    network = _new_network(settings)
-    trained_on = [one.times[one.times < np.datetime64(settings.validate_since, "ns")] for one in series]
-    cutoff = str(max(times[-1] for times in trained_on if len(times)))[:10]
-    network.record(pair=tokenizer.fingerprint(), cutoff=cutoff)
-    report(f"predictor: {_size(network):,} parameters")
-    options = {"teacher": settings.predictor.teacher, "lookback_weight": settings.predictor.lookback_weight}
-    figures = fit(
-        PredictorObjective(network, tokenizer, **options),  # type: ignore[arg-type]
-        batches,
+    stages = _stages(settings, out, ranks, reporter)
+    tokenizer, first = _tokenizer(settings, few, validation, stages[0])
+    network = _built(Kronos, settings.network_config(), settings.seed + 1).to(ranks.device)
+    network.record(pair=tokenizer.fingerprint(), cutoff=cutoff_of(settings, series, split))
+    say(f"predictor: {_size(network):,} parameters")
+    chosen = settings.predictor
+    second = fit(
+        PredictorObjective(network, tokenizer, sibling=chosen.sibling, lookback_weight=chosen.lookback_weight),
+        many,
         validation,
-        settings.predictor,
-        out / "run-predictor",
-        report=report,
+        chosen,
+        stages[1],
     )
-    network.eval().save_pretrained(out / "predictor")
-
     summary = {
         "settings": settings.tree(),
         "series": len(series),
-        "bars": sum(len(one.bars) for one in series),
-        "cutoff": cutoff,
+        "bars": sum(len(one) for one in series),
+        "cutoff": network.cutoff,
         "parameters": {"tokenizer": _size(tokenizer), "predictor": _size(network)},
-        "validation": {"tokenizer": tokenizer_figures, "predictor": figures},
+        "validation": {"tokenizer": first.figures if first else {}, "predictor": second.figures},
+        "stages": {"tokenizer": asdict(first) if first else None, "predictor": asdict(second)},
         "reconstruction": reconstruction_error(tokenizer, validation),
         "codes_used": codes_used(tokenizer, validation),
     }
-    with replacing(out / "training.json") as path:
-        path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    if ranks.leads:
+        save_pair(out, network, tokenizer)
+        write_json(out / SUMMARY_FILE, summary)
+    ranks.wait()
     return summary
 
 
-@torch.no_grad()
-def reconstruction_error(tokenizer: KronosTokenizer, batches: Sequence[Batch]) -> dict[str, list[float]]:
-    """Mean absolute error of the full reconstruction and variance of the input, by column."""
-    inputs = [normalised(batch, tokenizer.normaliser) for batch in batches]
-    errors = [(tokenizer(x)[0][1] - x).abs().flatten(0, 1) for x in inputs]
-    rows = torch.cat([x.flatten(0, 1) for x in inputs])
-    return {"error": torch.cat(errors).mean(0).tolist(), "variance": rows.var(0).tolist()}
+def _stages(settings: PretrainSettings, out: Path, ranks: Ranks, reporter: Reporter) -> list[Stage]:
+    """The tokenizer's and the predictor's."""
+    return [
+        Stage(
+            name,
+            out / "runs" / name,
+            settings.seed + number,
+            ranks=ranks,
+            reporter=reporter,
+            trackers=settings.trackers,
+            run=out.name,
+            tree=settings.tree(),
+            tokens_per_bar=1 + number,
+        )
+        for number, name in enumerate(("tokenizer", "predictor"))
+    ]
 
 
-@torch.no_grad()
-def codes_used(tokenizer: KronosTokenizer, batches: Sequence[Batch]) -> dict[str, float]:
-    """Share of each vocabulary that occurs at all."""
-    pairs = [tokenizer.encode(normalised(batch, tokenizer.normaliser), half=True) for batch in batches]
-    sizes = (2**tokenizer.s1_bits, 2**tokenizer.s2_bits)
-    return {
-        name: len(np.unique(torch.cat([pair[i].flatten() for pair in pairs]).numpy())) / sizes[i]
-        for i, name in enumerate(("s1", "s2"))
-    }
+def _tokenizer(
+    settings: PretrainSettings, few: Feed, validation: Sequence[Batch], stage: Stage
+) -> tuple[KronosTokenizer, Fitted | None]:
+    """The tokenizer, trained or brought along."""
+    say = stage.reporter.say if stage.ranks.leads else Silent().say
+    if settings.tokenizer_from is not None:
+        found = KronosTokenizer.from_pretrained(settings.tokenizer_from).to(stage.ranks.device)
+        say(f"tokenizer: {settings.tokenizer_from}, {_size(found):,} parameters")
+        return found, None
+    chosen = settings.tokenizer
+    tokenizer = _built(KronosTokenizer, settings.tokenizer_config(), settings.seed).to(stage.ranks.device)
+    say(f"tokenizer: {_size(tokenizer):,} parameters")
+    alike = settings.normaliser == "returns"
+    objective = TokenizerObjective(tokenizer, chosen.column_weights, chosen.return_weight if alike else 0.0)
+    fitted = fit(objective, few, validation, chosen, stage)
+    if alike and chosen.match_spread:
+        widened = match_spread(tokenizer, [few(number) for number in range(_MATCHED_ON)])
+        say(f"decoded gaps widened by {widened[0]:.3f}, bodies by {widened[1]:.3f}")
+    return tokenizer, fitted
 
 
-def _batches(series: Sequence[Series], settings: PretrainSettings, share: float = 1.0) -> Callable[[int], Batch]:
-    """Batches by step: a shape in turn, from windows that end before validation begins."""
-    samplers = []
+def check_networks(settings: PretrainSettings) -> None:
+    """Refuse sizes that make no pair of networks before hours are spent on the first; nothing is allocated."""
+    with torch.device("meta"):
+        tokenizer = _built(KronosTokenizer, settings.tokenizer_config(), settings.seed)
+        network = _built(Kronos, settings.network_config(), settings.seed)
+    if settings.tokenizer_from is not None:
+        tokenizer = KronosTokenizer.from_pretrained(settings.tokenizer_from)
+    written, read = ((one.s1_bits, one.s2_bits) for one in (tokenizer, network))
+    if written != read:
+        raise ConfigError(
+            f"config: the tokenizer writes {written[0]} + {written[1]} bits a bar and the predictor reads {read[0]} + "
+            f"{read[1]}; give both the same s1_bits and s2_bits"
+        )
+
+
+def split_for(settings: PretrainSettings, series: Sequence[Series]) -> Split:
+    """The first part of every asset to train on ("train") and its last part in time to validate on ("test")."""
+    longest = max(settings.shapes, key=lambda shape: shape.lookback + shape.horizon)
+    share = settings.validation_share
+    return split_by_ratio(
+        series, longest.lookback, longest.horizon, ratios=(1 - share, 0.0, share), embargo=longest.horizon
+    )
+
+
+def feed_of(settings: PretrainSettings, series: Sequence[Series], split: Split, share: float = 1.0) -> Feed:
+    """Batches of every shape in turn, from the training part."""
+    augment = [one.made() for one in settings.augment]
+    feeds = []
     for shape in settings.shapes:
-        windows = Windows(series, shape.lookback, shape.horizon, before=str(settings.validate_since))
-        samplers.append(WindowSampler(windows, max(int(shape.batch * share), 1), settings.seed))
-    return lambda step: samplers[step % len(samplers)](step)
+        sampler = WindowSampler(
+            _windows(series, split, "train", shape),
+            max(int(shape.batch * share), 1),
+            settings.seed,
+            weights=settings.market_weights,
+            augment=augment,
+            without_volume=settings.without_volume,
+        )
+        feeds.append(Draws(sampler))
+    return Turns(feeds)
 
 
-def _validation(series: Sequence[Series], settings: PretrainSettings) -> list[Batch]:
-    """The same few windows at every validation, drawn from after the cut-off."""
-    shape = max(settings.shapes, key=lambda shape: shape.batch * (shape.lookback <= 256) * shape.lookback)
+def validation_batches(settings: PretrainSettings, series: Sequence[Series], split: Split) -> list[Batch]:
+    """The same windows at every validation: of the shape with most bars in a batch, spread over the last part."""
+    shape = max(settings.shapes, key=lambda shape: shape.batch * (shape.lookback + shape.horizon))
+    return spread_batches(_windows(series, split, "test", shape), settings.validation_windows, 64)
+
+
+def cutoff_of(settings: PretrainSettings, series: Sequence[Series], split: Split) -> str:
+    """The last day that the weights know of: of what is trained on, or chosen by where the best weights are kept."""
+    chosen = "best" in (settings.tokenizer.keep, settings.predictor.keep)
+    last = [
+        one.times[stop - 1]
+        for part in ("train", *(["test"] if chosen else []))
+        for one, (first, stop) in zip(series, split.rows(part).tolist(), strict=True)
+        if stop > first
+    ]
+    return str(max(last))[:10]
+
+
+def _windows(series: Sequence[Series], split: Split, part: str, shape: Shape) -> Windows:
+    return Windows(series, shape.lookback, shape.horizon, rows=split.rows(part))
+
+
+def _built(kind: Any, config: Mapping[str, Any], seed: int) -> Any:
+    """A fresh network, its initial weights a function of the seed."""
+    torch.manual_seed(seed)
     try:
-        windows = Windows(series, shape.lookback, shape.horizon, since=str(settings.validate_since))
-    except BarsError as error:
-        raise BarsError(f"nothing to validate on since {settings.validate_since}: {error}") from error
-    sampler = WindowSampler(windows, min(64, settings.validation_windows), settings.seed + 1)
-    return [sampler(step) for step in range(max(settings.validation_windows // 64, 1))]
-
-
-def _new_tokenizer(settings: PretrainSettings) -> KronosTokenizer:
-    size = settings.tokenizer
-    return KronosTokenizer(
-        d_in=6,
-        d_model=size.d_model,
-        n_heads=size.n_heads,
-        ff_dim=size.ff_dim,
-        n_enc_layers=size.n_layers,
-        n_dec_layers=size.n_layers,
-        ffn_dropout_p=0.0,
-        attn_dropout_p=0.0,
-        resid_dropout_p=0.0,
-        s1_bits=settings.s1_bits,
-        s2_bits=settings.s2_bits,
-        beta=0.05,
-        gamma0=1.0,
-        gamma=1.1,
-        zeta=0.05,
-        group_size=4,
-        normaliser=settings.normaliser,
-        name=f"{settings.name}-tokenizer",
-    )
-
-
-def _new_network(settings: PretrainSettings) -> Kronos:
-    size = settings.predictor
-    return Kronos(
-        s1_bits=settings.s1_bits,
-        s2_bits=settings.s2_bits,
-        n_layers=size.n_layers,
-        d_model=size.d_model,
-        n_heads=size.n_heads,
-        ff_dim=size.ff_dim,
-        ffn_dropout_p=0.0,
-        attn_dropout_p=0.0,
-        resid_dropout_p=0.0,
-        token_dropout_p=0.0,
-        learn_te=True,
-        sibling_form="trained",
-        stamp_of="next",
-        clock="utc",
-        max_context=settings.max_context,
-        name=settings.name,
-    )
+        return kind(**config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # sizes that are no sizes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"config: {reason}; its keys are the constructor's arguments") from error
 
 
 def _size(network: torch.nn.Module) -> int:
