@@ -8,6 +8,8 @@ Every file is written under another name first, so a kill at any moment leaves t
 
 import errno
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -33,6 +35,8 @@ _UNREADABLE = (
     OSError,
     UnpicklingError,
     struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -109,6 +113,10 @@ class Keeper:
 def read_state(path: Path) -> State:
     """A state from its file; nothing but tensors and plain values is read."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not look at them
+            spoilt = archive.testzip()
+        if spoilt is not None:
+            raise zipfile.BadZipFile(f"{spoilt} does not have its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]

@@ -171,7 +171,7 @@ class _Run:
             if self.reason or asked or self.step % self.settings.save_every == 0:
                 self._save()
             self._tick(line)
-            if asked and not self.reason:
+            if asked:  # of a stage that is just done as well: another may follow
                 raise StoppedError(
                     f"stopped after step {self.step} of {self.steps} ({self.stage.name}); "
                     "the same command goes on from there"
@@ -254,6 +254,8 @@ class _Run:
         network = self.network if self.average is None else self.average
         figures = self._validated(network)
         line = {"step": self.step, **line, **{f"val_{key}": value for key, value in figures.items()}}
+        if self.settings.metric == "loss":  # before rollouts, for what ends the run is scored as well
+            self._judge(figures["loss"], network)
         every = self.settings.score_every
         looks = self.step // self.settings.validate_every
         if self.stage.rollouts is not None and every and (looks % every == 0 or self.reason):
@@ -264,9 +266,8 @@ class _Run:
             line |= {f"task_{key}": value for key, value in self.ranks.told(scored).items()}
         # plain numbers: a checkpoint is read back without anything else in it
         self.figures = {key: float(value) for key, value in line.items() if key.startswith(("val_", "task_"))}
-        value = line.get("val_loss" if self.settings.metric == "loss" else "task_crps")
-        if value is not None:
-            self._judge(float(value), network)
+        if self.settings.metric == "crps" and "task_crps" in line:
+            self._judge(float(line["task_crps"]), network)
         self._write(line)
         shown = "  ".join(f"{key} {value:.4f}" for key, value in self.figures.items())
         mark = "  (best)" if self.best.step == self.step else ""

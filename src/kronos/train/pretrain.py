@@ -24,7 +24,7 @@ from kronos.train.pretrain_settings import PretrainSettings, Shape
 from kronos.train.ranks import Ranks
 from kronos.train.reconstruction import codes_used, match_spread, reconstruction_error
 from kronos.train.reporting import Reporter, Silent
-from kronos.train.run_folder import SUMMARY_FILE, open_run, save_pair, write_json
+from kronos.train.run_folder import SUMMARY_FILE, check_data, open_run, save_pair, write_json
 
 _MATCHED_ON = 48  # batches
 
@@ -43,6 +43,7 @@ def pretrain(
     if (out / SUMMARY_FILE).exists():
         summary: dict[str, Any] = json.loads((out / SUMMARY_FILE).read_text(encoding="utf-8"))
         return summary
+    check_data(out, split.summary(), ranks)
     say = reporter.say if ranks.leads else Silent().say
     say(f"{len(series)} series, {sum(len(one) for one in series):,} bars")
 
