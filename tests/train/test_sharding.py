@@ -135,11 +135,12 @@ FULL = {
     "save_every": 9,
 }
 LAST = {"keep": "last", "steps": 2, "save_every": 9}
+WORSE = LAST | {"steps": 3, "ema": 0.5, "lr": 0.1, "warmup": 1, "validate_every": 1}
 WAYS = {
     "copies, with adapters": Way(2, FULL, "predictor", LORA),
     "three copies, by muon": Way(3, LAST | {"optimiser": "muon"}, "tokenizer"),
     "parts, with adapters": Way(2, FULL | {"parallel": "fsdp"}, "predictor", LORA),
-    "parts of a tokenizer": Way(2, LAST | {"parallel": "fsdp"}, "tokenizer", {"freeze": ["encoder"]}),
+    "parts of a tokenizer that gets worse": Way(2, WORSE | {"parallel": "fsdp"}, "tokenizer", {"freeze": ["encoder"]}),
     "parts in half precision": Way(2, LAST | {"parallel": "fsdp", "precision": "bfloat16"}),
 }
 
