@@ -192,10 +192,17 @@ def said(ends: list[End]) -> list[str]:
     return [line for end in ends for line in (end.out + end.err).splitlines() if re.match(r"[A-Za-z]", line)]
 
 
-def test_a_command_fails_in_one_line(tmp_path: Path) -> None:
-    ends = together(2, command, "train", "finetune", "--data", "no.csv", "--out", tmp_path / "o", folder=tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--data", "no.csv"), "Error: no.csv: no such file or folder"),
+        (("--set", "predictor.stepz=3"), "Error: settings: predictor.stepz: unknown key, did you mean 'steps'?"),
+    ],
+)
+def test_a_command_fails_in_one_line(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    ends = together(2, command, "train", "finetune", *arguments, "--out", tmp_path / "o", folder=tmp_path)
     assert [end.exit for end in ends] == [1, 1]
-    assert [line for line in said(ends) if "no.csv" in line] == ["Error: no.csv: no such file or folder"]
+    assert [line for line in said(ends) if line.startswith("Error")] == [says]
 
 
 TWIG: dict[str, Any] = {

@@ -54,9 +54,9 @@ def pretrain(
     from kronos.train import PretrainSettings, joined
     from kronos.train import pretrain as run
 
-    settings = PretrainSettings.read(config, [*overrides, *_as_overrides(data=data, size=size)])
     _use(threads)
-    with joined(device) as ranks:
+    with joined(device) as ranks:  # all that can go wrong is inside: of several processes one says so
+        settings = PretrainSettings.read(config, [*overrides, *_as_overrides(data=data, size=size)])
         summary = run(settings, out, ranks=ranks, reporter=Console())
         if ranks.leads:
             used = ", ".join(f"{name} {share:.0%}" for name, share in summary["codes_used"].items())
@@ -89,9 +89,9 @@ def finetune(
     from kronos.train import FinetuneSettings, joined
     from kronos.train import finetune as run
 
-    settings = FinetuneSettings.read(config, [*overrides, *_as_overrides(data=data, base=base)])
     _use(threads)
-    with joined(device) as ranks:
+    with joined(device) as ranks:  # all that can go wrong is inside: of several processes one says so
+        settings = FinetuneSettings.read(config, [*overrides, *_as_overrides(data=data, base=base)])
         judge = RolloutJudge(str(ranks.device), settings.seed)
         outcome = run(settings, out, judge=judge, ranks=ranks, reporter=Console())
         if not ranks.leads:

@@ -63,48 +63,41 @@ class ScoreSettings(Settings):
     test_samples: Annotated[int, Field(ge=2)] = 100
 
 
-class TokenizerStage(LoopSettings):
+class TuningStage(LoopSettings):
+    """What both stages of tuning have in common: small rates, and the best weights instead of the last."""
+
+    lr: Positive = 1e-4
+    warmup: Annotated[float, Field(ge=0)] = 0.05
+    validate_every: Count = 50
+    save_every: Count = 25
+    keep: Literal["best", "last"] = "best"
+    patience: Annotated[int, Field(ge=0)] = 6
+    tuning: Tuning = Tuning()
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to do in this stage."""
+        return self.tuning.what != "none" or bool(self.tuning.also)
+
+
+class TokenizerStage(TuningStage):
     """The first stage: the tokenizer learns these candles."""
 
     steps: Count | None = 150
-    lr: Positive = 1e-4
-    warmup: Annotated[float, Field(ge=0)] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(ge=0)] = 2.0
-    validate_every: Count = 50
-    save_every: Count = 25
-    keep: Literal["best", "last"] = "best"
-    patience: Annotated[int, Field(ge=0)] = 6
-    tuning: Tuning = Tuning()
     match_spread: bool = True
     """Afterwards widen decoded gaps and bodies to the deviations of true ones; for bases of the kind `returns`."""
 
-    @property
-    def trains(self) -> bool:
-        """Whether there is anything to do in this stage."""
-        return _trains(self.tuning)
 
-
-class PredictorStage(LoopSettings):
+class PredictorStage(TuningStage):
     """The second stage: the network learns what follows what."""
 
     steps: Count | None = 400
-    lr: Positive = 1e-4
-    warmup: Annotated[float, Field(ge=0)] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     clip: Annotated[float, Field(ge=0)] = 3.0
-    validate_every: Count = 50
-    save_every: Count = 25
-    keep: Literal["best", "last"] = "best"
-    patience: Annotated[int, Field(ge=0)] = 6
-    tuning: Tuning = Tuning()
     sibling: Sibling = "true"
     lookback_weight: Annotated[float, Field(ge=0)] = 0.5
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is anything to do in this stage."""
-        return _trains(self.tuning)
 
 
 class FinetuneSettings(Settings):
@@ -149,7 +142,3 @@ class FinetuneSettings(Settings):
         if not (self.tokenizer.trains or self.predictor.trains):
             raise ValueError("tokenizer.tuning.what and predictor.tuning.what are both 'none': nothing is trained")
         return self
-
-
-def _trains(tuning: Tuning) -> bool:
-    return tuning.what != "none" or bool(tuning.also)
