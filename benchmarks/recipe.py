@@ -22,7 +22,7 @@ from kronos.evaluate import Figures, choose_origins, paired, score_windows
 from kronos.forecast import KronosForecaster
 from kronos.model import load_pair
 from kronos.train import PretrainSettings, pretrain
-from kronos.train.finetune import load_all
+from kronos.train.places import load_all
 from kronos.train.pretrain import split_for
 
 VARIANTS: dict[str, list[str]] = {

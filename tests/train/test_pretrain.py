@@ -450,3 +450,10 @@ def test_decoded_moves_are_as_wide_as_true_ones(series: list[Series]) -> None:
     torch.testing.assert_close(after[:, 2:], before[:, 2:])
     tokenizer.head.weight[:2] *= 3
     assert match_spread(tokenizer, batches) == [1.0, 1.0]  # never narrower
+
+
+def test_the_embedded_model_was_trained_by_the_defaults() -> None:
+    from kronos.model import ZOO
+
+    told = json.loads((ZOO["nano"].folder / "training.json").read_text(encoding="utf-8"))["settings"]
+    assert PretrainSettings.of(told) == PretrainSettings.of({"data": told["data"]})

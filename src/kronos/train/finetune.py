@@ -7,13 +7,13 @@ names them.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kronos.data import Series, Split, Windows, WindowSampler, load_series, split_by_dates, split_by_ratio
+from kronos.data import Series, Split, Windows, WindowSampler, split_by_dates, split_by_ratio
 from kronos.data.sets.partition import asset_of
 from kronos.errors import BarsError, ConfigError
 from kronos.model import Kronos, KronosTokenizer, check_pair, context_of, load_pair
@@ -23,6 +23,7 @@ from kronos.train.feeds import Draws, Epochs, Feed, Replay
 from kronos.train.finetune_settings import FinetuneSettings
 from kronos.train.loop import Fitted, Stage, fit
 from kronos.train.objectives import PredictorObjective, TokenizerObjective
+from kronos.train.places import load_all
 from kronos.train.ranks import Ranks
 from kronos.train.reconstruction import match_spread
 from kronos.train.reporting import Reporter, Silent
@@ -78,20 +79,6 @@ def plan(settings: FinetuneSettings, series: Sequence[Series]) -> tuple[Finetune
         assert trouble is not None
         raise trouble
     return settings.model_copy(update={"lookback": least[0]}), least[1]
-
-
-def load_all(places: Sequence[str], symbols: Sequence[str] = (), timeframes: Sequence[str] = ()) -> list[Series]:
-    """The series of several places, each with a name of its own."""
-    if not places:
-        raise ConfigError("no data: name files, folders or a lake with --data, or in the settings under 'data'")
-    found: dict[str, Series] = {}
-    for place in places:
-        for one in load_series(place, symbols=symbols or None, timeframes=timeframes or None):
-            name = one.name if one.name not in found else f"{Path(place).stem}/{one.name}"
-            if name in found:
-                raise ConfigError(f"{place}: the series {name} is there twice; name every place once")
-            found[name] = replace(one, name=name)
-    return list(found.values())
 
 
 class _Tuning:

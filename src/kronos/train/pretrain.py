@@ -17,9 +17,9 @@ from kronos.errors import ConfigError
 from kronos.model import Kronos, KronosTokenizer
 from kronos.train.compare import spread_batches
 from kronos.train.feeds import Draws, Feed, Turns
-from kronos.train.finetune import load_all
 from kronos.train.loop import Fitted, Stage, fit
 from kronos.train.objectives import PredictorObjective, TokenizerObjective
+from kronos.train.places import load_all
 from kronos.train.pretrain_settings import PretrainSettings, Shape
 from kronos.train.ranks import Ranks
 from kronos.train.reconstruction import codes_used, match_spread, reconstruction_error

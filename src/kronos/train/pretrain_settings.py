@@ -26,14 +26,21 @@ class Shape(Settings):
     batch: Count
 
 
-class TokenizerRecipe(LoopSettings):
-    """The tokenizer's training, and its size where that is not the zoo's."""
+class Recipe(LoopSettings):
+    """What the training of both networks has in common, and its size where that is not the zoo's."""
 
-    steps: Count | None = 1600
     optimiser: Literal["adamw", "muon"] = "muon"
-    lr: Positive = 3e-3
     muon_lr: Positive | None = 0.01
     warmup: Annotated[float, Field(ge=0)] = 0.06
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Constructor arguments to be different from those of `size`."""
+
+
+class TokenizerRecipe(Recipe):
+    """The tokenizer's training."""
+
+    steps: Count | None = 1600
+    lr: Positive = 3e-3
     validate_every: Count = 400
     batch_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of the shapes' batches: reconstruction runs three passes a window and needs fewer of them."""
@@ -49,23 +56,16 @@ class TokenizerRecipe(LoopSettings):
     """How much an error in a bar's whole return counts, beside those of its columns; for the kind `returns`."""
     match_spread: bool = True
     """Afterwards widen decoded gaps and bodies to the deviations of true ones; for the kind `returns`."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """Constructor arguments to be different from those of `size`."""
 
 
-class PredictorRecipe(LoopSettings):
-    """The predictor's training, and its size where that is not the zoo's."""
+class PredictorRecipe(Recipe):
+    """The predictor's training."""
 
     steps: Count | None = 2700
-    optimiser: Literal["adamw", "muon"] = "muon"
     lr: Positive = 2e-3
-    muon_lr: Positive | None = 0.01
-    warmup: Annotated[float, Field(ge=0)] = 0.06
     validate_every: Count = 450
     sibling: Sibling = "true"
     lookback_weight: Annotated[float, Field(ge=0)] = 0.25
-    config: dict[str, Any] = Field(default_factory=dict)
-    """Constructor arguments to be different from those of `size`."""
 
 
 class PretrainSettings(Settings):
