@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from kronos.errors import ConfigError
 from kronos.evaluate import coverage, crps, crps_gaussian
-from kronos.evaluate.distribution import interval
+from kronos.evaluate.metrics.distribution import interval
 
 
 def slow_crps(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:

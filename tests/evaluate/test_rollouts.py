@@ -16,7 +16,7 @@ from kronos.bars.candles import CLOSE
 from kronos.data import Series, Windows
 from kronos.errors import BarsError, ConfigError
 from kronos.evaluate import Trials, choose_origins, coverage, crps_gaussian, paired, score_windows, summary
-from kronos.evaluate.distribution import interval
+from kronos.evaluate.metrics.distribution import interval
 from reference import bars_frame
 
 SIGMA = 0.01

@@ -3,9 +3,9 @@
 Any `Forecaster` is judged by the same code; the network is never imported.
 """
 
-from kronos.evaluate.distribution import coverage, crps, crps_gaussian
+from kronos.evaluate.metrics.distribution import coverage, crps, crps_gaussian
+from kronos.evaluate.metrics.uncertainty import Figures, paired, standard_error, summary
 from kronos.evaluate.rollouts import Trials, choose_origins, score_windows
-from kronos.evaluate.uncertainty import Figures, paired, standard_error, summary
 
 __all__ = [
     "Figures",

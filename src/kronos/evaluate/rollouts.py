@@ -17,8 +17,8 @@ from kronos.bars.candles import CLOSE
 from kronos.data import Windows
 from kronos.data.sets.partition import asset_of
 from kronos.errors import BarsError, ConfigError
-from kronos.evaluate.distribution import coverage, crps, crps_gaussian, interval
-from kronos.evaluate.uncertainty import Figures
+from kronos.evaluate.metrics.distribution import coverage, crps, crps_gaussian, interval
+from kronos.evaluate.metrics.uncertainty import Figures
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]

@@ -1,0 +1,1 @@
+"""Published protocols and special questions: the five tasks of the paper, market periods, drift by look-back."""
