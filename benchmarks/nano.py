@@ -14,27 +14,21 @@ CRPS divided by (deviation of the last 100 one-bar log returns x sqrt(h)), and w
                 residuals are drawn again and carried through the variance's recursion, 1,000 paths; no drift
     fhs-drift   the same with the look-back's mean return left in, as textbooks have it: the weaker form
 
-The number of samples does not matter: CRPS is the fair one, intervals are those that one more draw falls into so
-often, and Gaussians are scored in closed form. Standard errors come from sums over calendar months: whatever happens in
-one month, in however many series, is one observation; of fewer than five months none is given. fhs needs the package
-arch (pip install arch).
+They are those of `kronos.evaluate.baselines`. The number of samples does not matter: CRPS is the fair one, intervals
+are those that one more draw falls into so often, and Gaussians are scored in closed form. Standard errors come from
+sums over calendar months: whatever happens in one month, in however many series, is one observation; of fewer than five
+months none is given.
 """
 
 import argparse
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,20 +41,22 @@ from kronos.bars import COLUMNS, infer_timeframe, inspect
 from kronos.data import Batch, bar_files, name_of, read_bars
 from kronos.errors import BarsError, CheckpointError
 from kronos.evaluate import coverage, crps, crps_gaussian
+from kronos.evaluate.baselines.asking import Past, read_past
+from kronos.evaluate.baselines.garch import FilteredHistorical
+from kronos.evaluate.baselines.garch_fit import Garch
+from kronos.evaluate.baselines.gaussian import Ewma, Gaussian, HistoricalVolatility
 from kronos.writing import replacing
 
 LOOKBACK, HORIZON, STEPS = 400, 24, (1, 6, 12, 24)
 AT = np.array(STEPS) - 1
-BASELINES = ("hv20", "ewma", "fhs", "fhs-drift")
-DECAY, PATHS, TOGETHER = 0.94, 1000, 32
+BASELINES = {one.name: one for one in (HistoricalVolatility(), Ewma(), FilteredHistorical(), FilteredHistorical(True))}
+PATHS, TOGETHER = 1000, 32
 FEWEST = 5  # months: from fewer no standard error can be had
-WIDEST = 10.0  # x the look-back's deviation: a simulation wider than that has exploded
 BAND, AIM = (0.87, 0.93), 0.97  # of the 90 % coverage; of CRPS as a share of hv20's
 LENGTHS = ("5m", "15m", "30m", "1h", "4h", "1d")
 INPUTS = {"returns": ("gap", "body", "upper wick", "lower wick", "volume", "amount")}
 
 Array = NDArray[np.float64]
-Fit = list[float] | str  # mean, omega, alpha, beta, nu in units of the look-back's deviation; or why there is none
 
 
 # Origins --------------------------------------------------------------------------------------------------------------
@@ -190,10 +186,10 @@ def find_origins(folder: Path, span: Span, cache: "Cache", exclude: Sequence[str
 
 def is_mixed(bars: pd.DataFrame, series: str, cache: "Cache") -> bool:
     """What `kronos data check` calls mixed_series."""
-    known, key = cache.of(series, "mixed_series"), digest(bars.to_numpy())
-    if key not in known:
-        known[key] = "mixed_series" in inspect(bars, name=series).counts()
-    return bool(known[key])
+    key = digest(bars.to_numpy())
+    if key not in cache.mixed:
+        cache.mixed[key] = "mixed_series" in inspect(bars, name=series).counts()
+    return cache.mixed[key]
 
 
 def windows(
@@ -206,38 +202,23 @@ def windows(
 
 
 class Cache:
-    """What was worked out before: a JSON file a series, entries known by a digest of what they were worked out from."""
+    """Which series are mixed, by a digest of their bars: a JSON file in a folder, for the next model's sake."""
 
     def __init__(self, folder: Path | None) -> None:
         """Without a folder nothing is kept."""
-        self.folder, self.series = folder, ""
-        self.entries: dict[str, dict[str, Any]] = {}
-
-    def of(self, series: str, kind: str) -> dict[str, Any]:
-        """The entries of one kind, to be read and added to; those of the series before are written."""
-        if self.series != series:
-            self.flush()
-            self.series, self.entries = series, self._read(series)
-        return self.entries.setdefault(kind, {})
+        self.path = None if folder is None else folder / "mixed.json"
+        self.mixed: dict[str, bool] = self._read()
 
     def flush(self) -> None:
         """Write, together with what another process has written meanwhile."""
-        if self.folder is None or not self.series:
-            return
-        there = self._read(self.series)
-        both = {kind: {**there.get(kind, {}), **found} for kind, found in self.entries.items()}
-        if both != there:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path(self.series)) as path:
-                path.write_text(json.dumps({**there, **both}, indent=0) + "\n", encoding="utf-8")
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as path:
+                path.write_text(json.dumps({**self._read(), **self.mixed}, indent=0) + "\n", encoding="utf-8")
 
-    def _read(self, series: str) -> dict[str, dict[str, Any]]:
-        there = self.folder is not None and self._path(series).exists()
-        return json.loads(self._path(series).read_text(encoding="utf-8")) if there else {}
-
-    def _path(self, series: str) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{series.replace('/', '__')}.json"
+    def _read(self) -> dict[str, bool]:
+        there = self.path is not None and self.path.exists()
+        return json.loads(self.path.read_text(encoding="utf-8")) if self.path is not None and there else {}
 
 
 def digest(values: NDArray[Any]) -> str:
@@ -261,119 +242,25 @@ def path_scores(case: Case, paths: Array) -> Array:
     return np.array([crps(paths, case.truth) / case.unit, *inside], dtype=np.float64)
 
 
-def ewma_deviation(changes: Array) -> float:
-    """The square root of the exponentially weighted mean of squares, begun with the plain one."""
-    _, variance = filtered(changes, [0.0, 0.0, 1 - DECAY, DECAY], start=float(np.square(changes).mean()))
-    return math.sqrt(variance)
-
-
-def filtered(changes: Array, fit: Sequence[float], start: float | None = None) -> tuple[Array, float]:
-    """Standardised residuals of the returns, and the variance of the next one, under mean, omega, alpha and beta.
-
-    What came before the first return is an exponentially weighted mean of the first 75 squares, if it is not given:
-    as arch has it, so that the residuals are those of its fit.
-    """
-    mean, omega, alpha, beta = fit[:4]
-    errors = changes - mean
-    first = DECAY ** np.arange(min(75, len(errors)))
-    around = changes[: len(first)] - changes.mean()
-    before = float((first / first.sum()) @ np.square(around)) if start is None else start
-    variances = [omega + (alpha + beta) * before]
-    for square in np.square(errors).tolist():
-        variances.append(omega + alpha * square + beta * variances[-1])
-    return errors / np.sqrt(variances[:-1]), variances[-1]
-
-
-def fit_garch(changes: Array) -> Fit:
-    """The maximum likelihood fit of a constant mean, GARCH(1,1) and Student-t innovations, or why there is none."""
-    from arch import arch_model  # type: ignore[import-not-found, unused-ignore]
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what arch warns of is seen in its result
-        try:
-            model = arch_model(changes / changes.std(), mean="Constant", vol="GARCH", p=1, q=1, dist="t", rescale=False)
-            result = model.fit(disp="off", show_warning=False)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-            return f"{type(error).__name__}: {error}"
-    fit = [float(value) for value in result.params]
-    if result.convergence_flag or not np.isfinite(fit).all():
-        return f"no convergence (flag {result.convergence_flag})"
-    return fit
-
-
-def all_fits(cases: Sequence[Case], cache: Cache, workers: int) -> list[Fit]:
-    """The fit of every case, from the cache where it is known."""
-    kind, keys = "constant mean, garch 1 1, t", [digest(case.changes) for case in cases]
-    fits: list[Fit | None] = [cache.of(case.series, kind).get(key) for case, key in zip(cases, keys, strict=True)]
-    missing = [i for i, fit in enumerate(fits) if fit is None]
-    if missing and find_spec("arch") is None:
-        raise SystemExit("fhs needs the package arch: pip install arch (or leave it out: --baselines hv20,ewma)")
-    if missing:
-        spawn = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-        with one_thread_each(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            made = pool.map(fit_garch, [cases[i].changes for i in missing], chunksize=8)
-            for done, (i, fit) in enumerate(zip(missing, made, strict=True), 1):
-                fits[i] = cache.of(cases[i].series, kind)[keys[i]] = fit
-                if done % 100 == 0 or done == len(missing):
-                    print(f"{done} of {len(missing)} fits", file=sys.stderr)
-    cache.flush()
-    return [fit for fit in fits if fit is not None]
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes begun in this block do arithmetic in one thread."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
-        os.environ.update({} if before is None else {"OMP_NUM_THREADS": before})
-
-
-def simulated(changes: Array, fit: Sequence[float], drift: bool) -> Array:
-    """(PATHS, HORIZON) cumulative log returns: residuals drawn again, each carried through the variance's recursion."""
-    unit = changes.std()
-    residuals, variance = filtered(changes / unit, fit)
-    mean, omega, alpha, beta = fit[:4]
-    if not drift:
-        mean, residuals = 0.0, residuals - residuals.mean()
-    random = np.random.default_rng(int(digest(changes), 16))  # the same paths whoever asks, in whatever order
-    drawn = residuals[random.integers(0, len(residuals), (HORIZON, PATHS))]
-    variances, steps = np.full(PATHS, variance), np.empty((HORIZON, PATHS))
-    for step, shocks in enumerate(drawn):
-        moves = np.sqrt(variances) * shocks
-        steps[step] = mean + moves
-        variances = omega + alpha * moves**2 + beta * variances
-    paths: Array = unit * steps.cumsum(axis=0).T
-    return paths
-
-
-def historical(changes: Array, fit: Fit, drift: bool) -> tuple[Array, bool]:
-    """Filtered historical simulation (PATHS, 4), and whether the fit would not do and the EWMA filtered instead."""
-    if not isinstance(fit, str):
-        paths = simulated(changes, fit, drift)
-        if paths[:, -1].std() <= WIDEST * changes.std() * math.sqrt(HORIZON):  # false where it is not a number
-            return paths[:, AT], False
-    mean = float(changes.mean() / changes.std())
-    return simulated(changes, [mean, 0.0, 1 - DECAY, DECAY], drift)[:, AT], True
-
-
-def baseline_scores(cases: Sequence[Case], names: Sequence[str], fits: Sequence[Fit]) -> tuple[dict[str, Array], int]:
+def baseline_scores(cases: Sequence[Case], names: Sequence[str]) -> tuple[dict[str, Array], int]:
     """(N, 3, 4) of every baseline, and at how many origins the GARCH fit would not do."""
     found: dict[str, list[Array]] = {name: [] for name in names}
     fallen = set()
-    for i, case in enumerate(cases):
+    for first in range(0, len(cases), TOGETHER):
+        some = cases[first : first + TOGETHER]
+        pasts = [read_past(case.past, case.series, HORIZON, case.future.index, LOOKBACK) for case in some]
         for name in names:
-            if name.startswith("fhs"):
-                paths, fell_back = historical(case.changes, fits[i], drift=name == "fhs-drift")
-                fallen |= {i} if fell_back else set()
-                found[name].append(path_scores(case, paths))
-            else:
-                recent = case.changes[-20:].std() if name == "hv20" else ewma_deviation(case.changes)
-                found[name].append(gaussian_scores(case, float(recent)))
+            fits = BASELINES[name].fit(pasts)
+            fallen |= {first + i for i, fit in enumerate(fits) if isinstance(fit, Garch) and fit.fallback}
+            found[name] += [scored(name, *one) for one in zip(some, pasts, fits, strict=True)]
     return {name: np.array(scores) for name, scores in found.items()}, len(fallen)
+
+
+def scored(name: str, case: Case, past: Past, fit: Any) -> Array:
+    """(3, 4) of a fitted baseline: in closed form where it has one."""
+    if isinstance(fit, Gaussian):
+        return gaussian_scores(case, fit.deviation)
+    return path_scores(case, BASELINES[name].draw(past, fit, PATHS, past.random(0))[:, AT])
 
 
 # The model ------------------------------------------------------------------------------------------------------------
@@ -580,11 +467,10 @@ def judge_arguments() -> argparse.ArgumentParser:
     add("--tail", type=float, default=1.0, metavar="SHARE", help="forecasts lie in this last share of each series")
     add("--exclude", nargs="*", default=[], metavar="TEXT", help="series whose name contains this")
     add("--baselines", default=",".join(BASELINES), help="of these, separated by commas")
-    add("--baselines-only", action="store_true", help="judge no model: fills the cache")
+    add("--baselines-only", action="store_true", help="judge no model")
     add("--overflow", choices=("exact", "slide"), default="exact")
     add("--seed", type=int, default=0)
-    add("--cache", type=Path, help="folder for fits and checks, for the next model's sake")
-    add("--workers", type=int, default=2, help="processes that fit")
+    add("--cache", type=Path, help="folder for the checks of the series, for the next model's sake")
     add("--json", type=Path, help="everything, every origin's scores too")
     return parser
 
@@ -667,10 +553,8 @@ def main() -> None:
     print(found.told(), flush=True)
     if not found.cases:
         raise SystemExit("there is nothing to judge")
-    simulates = any(name.startswith("fhs") for name in options.baselines)
-    fits = all_fits(found.cases, cache, options.workers) if simulates else []
-    scores, fallbacks = baseline_scores(found.cases, options.baselines, fits)
-    if simulates:
+    scores, fallbacks = baseline_scores(found.cases, options.baselines)
+    if any(name.startswith("fhs") for name in options.baselines):
         print(f"fhs: at {fallbacks} origins the GARCH fit would not do, and the EWMA filtered instead")
     model: dict[str, Any] = {}
     if not options.baselines_only:

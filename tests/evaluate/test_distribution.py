@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from kronos.errors import ConfigError
 from kronos.evaluate import coverage, crps, crps_gaussian
-from kronos.evaluate.metrics.distribution import interval
+from kronos.evaluate.metrics.distribution import interval, pinball, pinball_of, quantiles, width
 
 
 def slow_crps(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -114,6 +114,54 @@ def test_coverage_by_hand() -> None:
     low, high = interval(paths, 0.5)
     assert (low[0], high[0]) == (5.0, 15.0)
     assert interval([1.0, 2.0], 0.9) == (1.0, 2.0)
+
+
+@given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-50, 50))
+def test_crps_moves_and_stretches_with_its_unit(count: int, seed: int, scale: float, shift: float) -> None:
+    rng = np.random.default_rng(seed)
+    paths, truth = rng.standard_normal((count, 4)), rng.standard_normal(4)
+    moved, seen = scale * paths + shift, scale * truth + shift
+    np.testing.assert_allclose(crps(moved, seen), scale * crps(paths, truth), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(crps(-paths, -truth), crps(paths, truth), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        pinball(moved, seen, 0.3), scale * pinball(paths, truth, 0.3), rtol=1e-7, atol=1e-9 * max(scale, 1)
+    )
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.8])
+def test_the_quantile_loss_is_that_of_another_library(level: float) -> None:
+    from sklearn.metrics import mean_pinball_loss
+
+    rng = np.random.default_rng(8)
+    paths, truth = rng.standard_normal((50, 300)), rng.standard_normal(300)
+    said = np.sort(paths, axis=0)
+    rank = level * 51  # of 50 samples
+    low = said[int(rank) - 1]
+    said = low + (rank - int(rank)) * (said[min(int(rank), 49)] - low)
+    np.testing.assert_allclose(quantiles(paths, (level,))[0], said, atol=1e-12)
+    found = pinball(paths, truth, level)
+    assert found.shape == (300,)
+    assert found.mean() == pytest.approx(mean_pinball_loss(truth, said, alpha=level))
+    assert (found >= 0).all()
+    worse = pinball_of(said + 0.3, truth, level).mean(), pinball_of(said - 0.3, truth, level).mean()
+    assert found.mean() < min(worse)
+
+
+def test_the_mean_over_all_levels_is_half_the_crps() -> None:
+    paths, truth = np.random.default_rng(9).standard_normal((4000, 1)), np.array([0.7])
+    levels = (np.arange(200) + 0.5) / 200
+    losses = [float(pinball(paths, truth, level)[0]) for level in levels]
+    assert 2 * np.mean(losses) == pytest.approx(float(crps(paths, truth)[0]), rel=0.01)
+
+
+def test_how_wide_an_interval_is() -> None:
+    paths = np.arange(1.0, 20.0)[:, None]
+    assert width(paths, 0.9)[0] == 18.0
+    assert width(paths, 0.5)[0] == 10.0
+    assert (np.diff(quantiles(np.random.default_rng(1).standard_normal((7, 5)), (0.1, 0.5, 0.9)), axis=0) >= 0).all()
+    for levels in ((0.0,), (0.5, 1.0)):
+        with pytest.raises(ConfigError, match="level"):
+            quantiles(paths, levels)
 
 
 def test_what_is_no_distribution_is_refused() -> None:

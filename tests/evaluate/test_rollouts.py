@@ -17,6 +17,7 @@ from kronos.data import Series, Windows
 from kronos.errors import BarsError, ConfigError
 from kronos.evaluate import Trials, choose_origins, coverage, crps_gaussian, paired, score_windows, summary
 from kronos.evaluate.metrics.distribution import interval
+from kronos.evaluate.metrics.probability import uniformity
 from reference import bars_frame
 
 SIGMA = 0.01
@@ -88,31 +89,67 @@ def test_the_true_process_scores_as_theory_says() -> None:
     assert told["direction"] == pytest.approx(0.5, abs=0.08)
     # the mean over the steps of 100 sigma sqrt(h) sqrt(2 / pi)
     assert told["mae"] == pytest.approx(100 * SIGMA * np.sqrt(2 / np.pi) * np.mean(np.sqrt([1, 6, 12, 24])), rel=0.08)
+    promises_are_kept(found, told, samples=40)
     # the deviation of 20 draws is off by a factor of mean .962 and variance .0246, which costs .0037
     worse, error = paired(found, found, "hv20_crps", "crps")
     assert abs(worse - 0.0037) < 4 * error < 0.02
 
 
+def promises_are_kept(found: dict[str, np.ndarray], told: dict[str, float], samples: int) -> None:
+    """Whoever knows the process says every probability as often as it comes true."""
+    for share in (50, 80, 90, 95):
+        for name in (f"cover{share}", *(f"cover{share}_{h}" for h in (1, 6, 12, 24))):
+            assert abs(told[name] - share / 100) < 4 * told[f"{name}_se"] + 0.005, name
+    for h in (1, 6, 12, 24):
+        assert abs(told[f"pit_{h}"] - 0.5) < 4 * told[f"pit_{h}_se"]
+        assert uniformity(found[f"pit_{h}"]).p > 1e-3
+        difference, error = paired(found, found, f"up_{h}", f"rose_{h}")
+        assert abs(difference) < 4 * error
+    assert told["brier"] == pytest.approx(0.25 * (1 + 1 / samples), abs=0.01)  # a coin, said with an error
+    for way in ("up", "down"):  # probabilities are counted as (k + 1) / (S + 2), a little towards the middle
+        difference, error = paired(found, found, f"touch_{way}", f"touched_{way}")
+        drawn_in = (1 - 2 * told[f"touched_{way}"]) / (samples + 2)
+        assert abs(difference - drawn_in) < 4 * error
+        assert 0.1 < told[f"touched_{way}"] < 0.4
+    assert told["said_variance"] == pytest.approx(24 * SIGMA**2, rel=0.02)
+    assert abs(told["said_variance"] - told["came_variance"]) < 4 * told["came_variance_se"]
+    assert told["volatility_unit"] == pytest.approx(SIGMA, rel=0.03)
+
+
+def test_figures_by_group() -> None:
+    windows = Windows([walk(300, 7)], 50, 10)
+    brief = score_windows(Walker(), windows, 4, wanted=["brief"])
+    names = "crps crps_1 crps_6 crps_10 hv20_crps cover50 cover90 width90 bias mae direction"
+    assert list(brief) == ["series", "asset", "time", *names.split()]
+    whole = score_windows(Walker(), windows, 4)
+    for name, values in brief.items():
+        np.testing.assert_array_equal(whole[name], values)
+    assert {"energy", "pit_10", "touched_up", "qlike"} <= whole.keys()
+    trials = Trials(windows, np.array([3]))
+    np.testing.assert_array_equal(trials.past_candles(0)[:, CLOSE], trials.past_closes(0))
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_wrong_width_scores_as_theory_says(factor: float) -> None:
-    told = summary(figures_of(Walker(SIGMA * factor), count=250, samples=40))
+    told = summary(figures_of(Walker(SIGMA * factor), count=250, samples=40, wanted=["brief", "volatility"]))
     expected = np.sqrt(1 + factor**2) * np.sqrt(2 / np.pi) - factor / np.sqrt(np.pi)
     assert abs(told["crps"] - UNIT * expected) < 4 * told["crps_se"]
     rng = np.random.default_rng(0)
     inside = coverage(factor * rng.standard_normal((40, 20_000)), rng.standard_normal(20_000), 0.9).mean()
     assert told["cover90"] == pytest.approx(inside, abs=0.035)
     assert (told["cover90"] < 0.7) == (factor < 1)
+    assert told["qlike"] > (0.3 if factor < 1 else 0.15)  # saying too little costs more
 
 
 def test_a_wrong_drift_shows_as_bias() -> None:
-    told = summary(figures_of(Walker(drift=SIGMA), count=100, steps=[16]))
+    told = summary(figures_of(Walker(drift=SIGMA), count=100, steps=[16], wanted=["brief"]))
     assert told["bias"] == pytest.approx(UNIT * 4.0, rel=0.06)  # 16 sigma over 4 sigma
 
 
 def test_every_origin_against_the_closed_form() -> None:
     """With very many samples the score of paths is that of their Gaussian, origin by origin."""
     windows = Windows([walk(400, 3)], 120, 12)
-    found = score_windows(Walker(), windows, 12, samples=20_000, steps=(3, 12))
+    found = score_windows(Walker(), windows, 12, samples=20_000, steps=(3, 12), wanted=["crps"])
     trials = Trials(windows, choose_origins(windows, 12))
     for i in range(12):
         past, truth = trials.past(i)["close"].to_numpy(), trials.truth(i)[:, CLOSE]

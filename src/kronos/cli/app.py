@@ -11,7 +11,9 @@ from kronos import __version__
 from kronos.cli.bench import bench
 from kronos.cli.data import data
 from kronos.cli.demo import demo
+from kronos.cli.evaluate import evaluate
 from kronos.cli.forecast import forecast
+from kronos.cli.ledger import ledger
 from kronos.cli.models import models
 from kronos.cli.train import train
 from kronos.errors import KronosError
@@ -37,5 +39,5 @@ def main() -> None:
     """
 
 
-for command in (bench, data, demo, forecast, models, train):
+for command in (bench, data, demo, evaluate, forecast, ledger, models, train):
     main.add_command(command)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from kronos.cli.forecast import make_ready, sampling_options
+from kronos.cli.forecast import calibration_of, make_ready, sampling_options
 
 _HISTORY = 400
 _HORIZON = 24
@@ -14,7 +14,9 @@ _HORIZON = 24
 @click.command()
 @sampling_options
 @click.option("--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to write.")
-def demo(samples: int, model: str, seed: int, device: str | None, backend: str, precision: str, out: Path) -> None:
+def demo(
+    samples: int, model: str, seed: int, device: str | None, backend: str, precision: str, calibration: str, out: Path
+) -> None:
     """Forecast 24 hours of a simulated market with the embedded model.
 
     Writes sample.csv, forecast.csv and forecast.png, and shows what really came beside the forecast.
@@ -29,9 +31,8 @@ def demo(samples: int, model: str, seed: int, device: str | None, backend: str, 
     bars = sample_bars("crypto", rows=_HISTORY + _HORIZON)
     known, truth = bars.iloc[:_HISTORY], bars.iloc[_HISTORY:]
     known.attrs["name"] = "simulated market"
-    result = load(model, device=device, backend=backend, precision=precision).forecast(
-        known, _HORIZON, samples=samples, seed=seed, progress=sys.stderr.isatty()
-    )
+    chosen = load(model, device=device, backend=backend, precision=precision, calibration=calibration_of(calibration))
+    result = chosen.forecast(known, _HORIZON, samples=samples, seed=seed, progress=sys.stderr.isatty())
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / "sample.csv") as path:
         bars.to_csv(path)

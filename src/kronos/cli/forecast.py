@@ -28,9 +28,21 @@ def sampling_options(command: Any) -> Any:
             show_default=True,
             help="What their weights are held in: float32, bfloat16, int8.",
         ),
+        click.option(
+            "--calibration",
+            default="own",
+            show_default=True,
+            metavar="PLACE",
+            help="A calibration's file, `own` for the one beside the weights, or `none`.",
+        ),
     ):
         command = option(command)
     return command
+
+
+def calibration_of(said: str) -> str | None:
+    """What `kronos.load` takes for what the option says."""
+    return None if said == "none" else said
 
 
 def make_ready(backend: str, device: str | None) -> None:
@@ -53,9 +65,21 @@ def make_ready(backend: str, device: str | None) -> None:
 @click.option(
     "--calendar", default=None, help="24/7, 24/5 or an exchange such as SSE; by default learned from the bars."
 )
-@click.option("-T", "--temperature", "temperature", default=1.0, show_default=True, help="Sampling temperature.")
-@click.option("--top-k", default=0, show_default=True, help="Keep the k likeliest tokens; 0 keeps all.")
-@click.option("--top-p", default=1.0, show_default=True, help="Keep the likeliest tokens up to this probability.")
+@click.option(
+    "-T",
+    "--temperature",
+    "temperature",
+    default=None,
+    type=float,
+    help="Sampling temperature (the calibration's, or 1).",
+)
+@click.option("--top-k", default=None, type=int, help="Keep the k likeliest tokens; 0 keeps all (0).")
+@click.option(
+    "--top-p",
+    default=None,
+    type=float,
+    help="Keep the likeliest tokens up to this probability (the calibration's, or 1).",
+)
 @click.option("--tokenizer", default=None, help="The tokenizer's folder or Hub id, where it is not found by itself.")
 @click.option("--revision", default=None, help="Revision of the model on the Hub.")
 @click.option(
@@ -75,13 +99,14 @@ def forecast(
     device: str | None,
     backend: str,
     precision: str,
+    calibration: str,
     out: Path,
     truth: bool,
     lookback: int | None,
     calendar: str | None,
-    temperature: float,
-    top_k: int,
-    top_p: float,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
     tokenizer: str | None,
     revision: str | None,
     overflow: str,
@@ -111,7 +136,8 @@ def forecast(
         known, held_back = bars.iloc[:-horizon], bars.iloc[-horizon:]
     timeframe = infer_timeframe(pd.DatetimeIndex(bars.index))
     known.attrs["name"] = file.stem.removesuffix(f"_{timeframe}")  # the chart and the table say it anyway
-    chosen = load(model, tokenizer=tokenizer, device=device, revision=revision, backend=backend, precision=precision)
+    how: dict[str, Any] = {"tokenizer": tokenizer, "device": device, "revision": revision, "backend": backend}
+    chosen = load(model, precision=precision, calibration=calibration_of(calibration), **how)
     result = chosen.forecast(
         known,
         horizon,
@@ -127,3 +153,5 @@ def forecast(
         progress=sys.stderr.isatty(),
     )
     publish(result, out, held_back, paths)
+    if why := result.meta.get("calibration_skipped"):
+        click.echo(f"not calibrated: {why}", err=True)

@@ -25,7 +25,7 @@ class RolloutJudge:
 
         members = [KronosForecaster(network, tokenizer, self.device) for network, tokenizer in pairs]
         one = members[0] if len(members) == 1 else Ensemble(members)
-        return score_windows(one, windows, origins, samples=samples, seed=self.seed)
+        return score_windows(one, windows, origins, samples=samples, seed=self.seed, wanted=["brief"])
 
     def difference(self, ours: "Figures", theirs: "Figures") -> tuple[float, float]:
         """How much greater our CRPS is, and the standard error."""

@@ -43,9 +43,10 @@ def describe(forecast: "Forecast") -> str:
     """One line on what was forecast, from what, by what."""
     meta = forecast.meta
     mended = f", {forecast.repaired:,} candles mended" if forecast.repaired else ""
+    calibrated = f", calibrated ({meta['calibration']})" if meta.get("calibration") else ""
     return (
         f"{forecast.name}: {forecast.horizon} x {forecast.timeframe} from {forecast.timestamps[0]:%Y-%m-%d %H:%M}, "
-        f"{forecast.samples} paths by {meta.get('model')} from {meta.get('lookback')} bars{mended}; "
+        f"{forecast.samples} paths by {meta.get('model')} from {meta.get('lookback')} bars{mended}{calibrated}; "
         f"calendar {meta.get('calendar')}; last close {price(forecast.last_close)}"
     )
 

@@ -1,30 +1,26 @@
 """Rolling forecasts of windows, scored: any `Forecaster` reads the past, and the truth comes out after it has spoken.
 
-CRPS is that of the cumulative log return of the close, divided by (deviation of the last 100 one-bar log returns of the
-look-back x sqrt(h)), so that quiet and wild markets, and steps near and far, weigh alike. The baseline `hv20_crps` is
-the same score of a Gaussian without drift that has the volatility of the last 20 bars.
+What the figures are is said in `scoring`; here they are collected over windows, with the place of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kronos.bars import Forecast, Forecaster
+from kronos.bars import Forecaster
 from kronos.bars.candles import CLOSE
 from kronos.data import Windows
 from kronos.data.sets.partition import asset_of
-from kronos.errors import BarsError, ConfigError
-from kronos.evaluate.metrics.distribution import coverage, crps, crps_gaussian, interval
+from kronos.errors import ConfigError
 from kronos.evaluate.metrics.uncertainty import Figures
+from kronos.evaluate.scoring import score_forecast, scored_steps
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
-UNIT_BARS, BASELINE_BARS = 100, 20
-LEAST_UNIT = 1e-9  # a look-back that moves less has no unit
 TURN = (5**0.5 - 1) / 2  # multiples of the golden section, modulo 1, are spread however many are taken
 
 
@@ -37,25 +33,19 @@ def score_windows(
     seed: int = 0,
     steps: Sequence[int] = (1, 6, 12, 24),
     together: int = 32,
+    wanted: Collection[str] | None = None,
 ) -> Figures:
     """Figures of a forecaster at windows, an entry for each: given by number, or as many as `choose_origins` picks.
 
-    A step beyond the horizon becomes the horizon: a horizon of 10 is scored at 1, 6 and 10. Every figure is the mean
-    over the steps, if it does not say otherwise; `u` is the unit of the module's first lines.
-
-    - `crps`, and `crps_6` for each step: of the paths, in u; `hv20_crps`: of the baseline
-    - `cover50`, `cover90`: the share of truths inside the central interval; `width90`: how wide it is, in u (of few
-      samples wider)
-    - `bias`: the paths' mean log return less the true one, in u
-    - `mae`: |log(mean close / true close)|, in percent
-    - `direction`: at the last step, 1 where most paths end on the true side of the last close, .5 where either ties
+    Their names and meanings are `scoring.FIGURES`; `wanted` keeps to some groups of them ("brief": the few that say
+    most). A step beyond the horizon becomes the horizon: a horizon of 10 is scored at 1, 6 and 10.
 
     `series`, `asset` and `time` (of the first bar that was predicted) say where each belongs. Where the look-back did
     not move, figures in u are not numbers. `together` windows are forecast in one call.
     """
     trials = Trials(windows, _numbers(windows, origins))
     _check(trials, samples, together)
-    at = np.array(_kept(steps, trials.horizon)) - 1
+    scored_steps(steps, trials.horizon)  # refused before the work, not after it
     rows: list[dict[str, float]] = []
     for first in range(0, len(trials), together):
         some = range(first, min(first + together, len(trials)))
@@ -64,7 +54,10 @@ def score_windows(
         made = forecaster.forecast(pasts, trials.horizon, samples=samples, seed=seed, y_timestamp=times)
         if len(made) != len(pasts):
             raise ConfigError(f"{forecaster.name} gave {len(made)} forecasts of {len(pasts)} series")
-        rows += [_score(forecast, trials, i, at) for forecast, i in zip(made, some, strict=True)]
+        rows += [  # the truth is fetched here and nowhere else
+            score_forecast(one, trials.past_candles(i), trials.truth(i), steps, wanted)
+            for one, i in zip(made, some, strict=True)
+        ]
     figures: Figures = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return trials.places() | figures
 
@@ -90,10 +83,14 @@ class Trials:
         which, first, origin, _ = self._rows(trial)
         return self.windows.series[which].cut(first, origin).frame()
 
-    def past_closes(self, trial: int) -> Array:
-        """The closes (L,) of the look-back, for the scores' units: a forecaster may have changed its frame."""
+    def past_candles(self, trial: int) -> Array:
+        """The candles (L, 6) of the look-back, for the scores' units: a forecaster may have changed its frame."""
         which, first, origin, _ = self._rows(trial)
-        return self.windows.series[which].bars[first:origin, CLOSE].copy()
+        return self.windows.series[which].bars[first:origin].copy()
+
+    def past_closes(self, trial: int) -> Array:
+        """The closes (L,) among them."""
+        return self.past_candles(trial)[:, CLOSE]
 
     def future_times(self, trial: int) -> pd.DatetimeIndex:
         """The times of the bars to be predicted."""
@@ -183,41 +180,3 @@ def _check(trials: Trials, samples: int, together: int) -> None:
         raise ConfigError(f"samples is {samples}; a distribution is scored from at least 2 paths")
     if together < 1:
         raise ConfigError(f"together is {together}; at least one window is forecast at a time")
-
-
-def _kept(steps: Sequence[int], horizon: int) -> list[int]:
-    if not steps or min(steps) < 1:
-        raise ConfigError(f"steps {tuple(steps)}: give the bars of the horizon to score at, counted from 1")
-    return sorted({min(int(step), horizon) for step in steps})
-
-
-def _score(forecast: Forecast, trials: Trials, trial: int, at: Numbers) -> dict[str, float]:
-    """Every figure of one forecast; the truth is fetched here and nowhere else."""
-    past, truth = trials.past_closes(trial), trials.truth(trial)[:, CLOSE]
-    if forecast.samples < 2 or forecast.horizon != len(truth):
-        raise BarsError(f"a forecast of {forecast.samples} paths x {forecast.horizon} bars, of {len(truth)} to predict")
-    moves = forecast.returns()[:, at] + np.log(forecast.last_close / past[-1])  # (S, K)
-    came = np.log(truth[at] / past[-1])  # (K,)
-    changes = np.diff(np.log(past))
-    root = np.sqrt(at + 1.0)
-    deviation = changes[-UNIT_BARS:].std()
-    unit = (deviation if deviation > LEAST_UNIT else np.nan) * root
-    scores = crps(moves, came) / unit
-    low, high = interval(moves, 0.9)
-    mean_close = np.exp(moves).mean(axis=0) * past[-1]
-    return {
-        "crps": float(scores.mean()),
-        **{f"crps_{step}": float(score) for step, score in zip((at + 1).tolist(), scores, strict=True)},
-        "hv20_crps": float((crps_gaussian(0.0, changes[-BASELINE_BARS:].std() * root, came) / unit).mean()),
-        "cover50": float(coverage(moves, came, 0.5).mean()),
-        "cover90": float(coverage(moves, came, 0.9).mean()),
-        "width90": float(((high - low) / unit).mean()),
-        "bias": float(((moves.mean(axis=0) - came) / unit).mean()),
-        "mae": float(100.0 * np.abs(np.log(mean_close / truth[at])).mean()),
-        "direction": _agreement(moves[:, -1], float(came[-1])),
-    }
-
-
-def _agreement(ends: Array, came: float) -> float:
-    """Whether most paths end on the side of the truth; a tie, of the paths or with the last close, counts half."""
-    return 0.5 + 0.5 * float(np.sign(np.sign(ends).sum()) * np.sign(came))

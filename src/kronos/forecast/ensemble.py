@@ -6,7 +6,8 @@ The pool is the equal mixture of the members' distributions. On disk an ensemble
 
 `members` are folders below it in the order of their paths, each of a kind that `kronos.load` reads: a pair, a predictor
 whose tokenizer lies beside it (so that members may share one), another ensemble. `name` may be left out. Other keys are
-somebody else's. A folder with this file is an ensemble, whatever else lies in it.
+somebody else's. A folder with this file is an ensemble, whatever else lies in it. A `calibration.json` beside it is
+that of the pool; members that `kronos.load` reads for it are not calibrated.
 """
 
 from collections import Counter
@@ -20,8 +21,10 @@ import numpy as np
 import pandas as pd
 
 from kronos.bars import Forecast, Forecaster
+from kronos.bars.asking import check_asked
 from kronos.bars.forecast import Times
 from kronos.errors import CheckpointError, ConfigError
+from kronos.forecast.calibration import Calibration, Sampling
 from kronos.forecast.forecaster import Options
 from kronos.forecast.progress import Progress, meter
 from kronos.model import ZOO
@@ -37,11 +40,14 @@ class Ensemble:
     fewer paths than members only the first ones are asked. One member alone forecasts as it does without us.
     """
 
-    def __init__(self, members: Sequence[Forecaster], name: str | None = None) -> None:
-        """Pool these; the name is otherwise made of theirs ("a + b", "a x 3")."""
+    def __init__(
+        self, members: Sequence[Forecaster], name: str | None = None, *, calibration: Calibration | None = None
+    ) -> None:
+        """Pool these; the name is otherwise made of theirs ("a + b", "a x 3"). `calibration` is that of the pool."""
         if not members:
             raise ConfigError("an ensemble has at least one member")
         self.members = tuple(members)
+        self.calibration = calibration
         counts = Counter(member.name for member in self.members)
         self._name = name or " + ".join(one if count == 1 else f"{one} x {count}" for one, count in counts.items())
 
@@ -89,13 +95,13 @@ class Ensemble:
         """The pooled distribution of the next `horizon` bars, as `samples` paths: the first member's, the second's, ...
 
         `options` (T, top_k, top_p, lookback, ...) go to every member as they are. `meta` holds what all members agree
-        on, and under "members" what each one says of itself with how many of the paths it wrote.
+        on, and under "members" what each one says of itself with how many of the paths it wrote. A calibration of the
+        pool works as that of a single model does.
         """
-        for what, value in (("horizon", horizon), ("samples", samples)):
-            if not _whole(value) or value < 1:
-                raise ConfigError(f"{what} must be a whole number of at least 1, not {value!r}")
-        if not _whole(seed):
-            raise ConfigError(f"seed must be a whole number, not {seed!r}; the same seed gives the same forecast")
+        check_asked(horizon, samples, seed)
+        sampling = Sampling.of(self.calibration, *(options.get(one) for one in ("T", "top_k", "top_p")))
+        if self.calibration is not None and self.calibration.sampler:
+            options |= {"T": sampling.T, "top_k": sampling.top_k, "top_p": sampling.top_p}
         shares = [samples // len(self.members) + (k < samples % len(self.members)) for k in range(len(self.members))]
         series = len(data) if isinstance(data, Sequence | Mapping) else 1  # what is neither is refused by the members
         made: list[Any] = []
@@ -107,10 +113,10 @@ class Ensemble:
                     ask: Callable[..., Any] = member.forecast  # options beyond the protocol's are the caller's choice
                     made.append(ask(data, horizon, **given, **seen, **options))
         if isinstance(data, pd.DataFrame):
-            return self._pool(made, int(seed))
+            return sampling.finish(self._pool(made, int(seed)))
         if isinstance(data, Mapping):
-            return {key: self._pool([one[key] for one in made], int(seed)) for key in data}
-        return [self._pool(parts, int(seed)) for parts in zip(*made, strict=True)]
+            return {key: sampling.finish(self._pool([one[key] for one in made], int(seed))) for key in data}
+        return [sampling.finish(self._pool(parts, int(seed))) for parts in zip(*made, strict=True)]
 
     def _pool(self, parts: Sequence[Forecast], seed: int) -> Forecast:
         """One forecast of the members' forecasts of one series."""
@@ -123,6 +129,10 @@ class Ensemble:
                     "y_timestamp= says which are meant"
                 )
         metas = [dict(part.meta) for part in parts]
+        if self.calibration is not None and any(one.get("calibration") for one in metas):
+            raise ConfigError(
+                f"{self.name}: the pool has a calibration and so has a member; load members with calibration=None"
+            )
         agreed = {key: value for key, value in metas[0].items() if all(m.get(key) == value for m in metas[1:])}
         seen = max((part.history for part in parts if part.history is not None), key=len, default=None)
         meta = {**agreed, "model": self.name, "cutoff": _latest([m.get("cutoff") for m in metas]), "seed": seed}
@@ -208,7 +218,3 @@ def _counting(tick: Callable[[int], None]) -> Callable[[int, int], None]:
 def _latest(cutoffs: Sequence[Any]) -> str | None:
     """The last day that any member was trained on; unknown where one of them does not say."""
     return max(map(str, cutoffs)) if all(cutoffs) else None
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

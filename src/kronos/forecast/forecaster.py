@@ -20,14 +20,15 @@ from kronos.bars import (
     fit_normaliser,
     infer_timeframe,
     next_times,
-    parse_times,
     repair,
     time_stamps,
 )
+from kronos.bars.asking import aligned, check_asked, check_count, checked_future, named, shaped
 from kronos.bars.candles import AMOUNT, VOLUME, Array
 from kronos.bars.forecast import Times
-from kronos.errors import BarsError, ConfigError
+from kronos.errors import ConfigError
 from kronos.forecast.backends import Backend, check_backend, make_backend
+from kronos.forecast.calibration import Calibration, Sampling
 from kronos.forecast.engine import Engine, Overflow, Prompt
 from kronos.forecast.progress import Progress, meter
 from kronos.forecast.sampling import Sampler, series_key
@@ -43,7 +44,7 @@ class Options(TypedDict, total=False):
     """The keyword arguments of `forecast` that do not depend on the shape of its data."""
 
     samples: int
-    T: float
+    T: float | None
     top_k: int | None
     top_p: float | None
     seed: int
@@ -77,8 +78,12 @@ class KronosForecaster:
         *,
         backend: str = "auto",
         precision: str = "float32",
+        calibration: Calibration | None = None,
     ) -> None:
-        """Put both on a device: the one named, else the best there is. `backend` and `precision` say how they run."""
+        """Put both on a device: the one named, else the best there is. `backend` and `precision` say how they run.
+
+        Forecasts are calibrated by `calibration`, where there is one.
+        """
         check_pair(model, tokenizer)
         self.device = _device(device)
         self.model = model.to(self.device).eval()
@@ -87,6 +92,7 @@ class KronosForecaster:
         if self.max_context < 1:
             raise ConfigError(f"max_context must be at least 1, not {self.max_context}")
         self.clip = clip
+        self.calibration = calibration
         self._name = name or model.name or "kronos"
         self._wanted = (backend, precision)
         self._made: tuple[Any, Backend] | None = None
@@ -137,9 +143,9 @@ class KronosForecaster:
         horizon: int,
         *,
         samples: int = 100,
-        T: float = 1.0,
-        top_k: int | None = 0,
-        top_p: float | None = 1.0,
+        T: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         seed: int = 0,
         y_timestamp: Any = None,
         lookback: int | None = None,
@@ -154,21 +160,22 @@ class KronosForecaster:
         `y_timestamp`, in the shape of `data`. `lookback` reads the last so many bars, at most max_context; by default
         as many as leave room for the horizon (at least half the context), because beyond a full context every bar costs
         a whole window (`overflow`). `progress` is True for a meter, or a function of (done, total).
+
+        T, top_k and top_p are those that the model's calibration was fitted with, or 1, 0 and 1 where it has none.
+        Asked for others, the forecast is not calibrated, and `meta["calibration_skipped"]` says so.
         """
-        _check_count("horizon", horizon)
-        _check_count("samples", samples)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise ConfigError(f"seed must be a whole number, not {seed!r}; the same seed gives the same forecast")
-        names, frames = _named(data)
-        given = _aligned(y_timestamp, data, names)
-        sampler = Sampler.of(T, top_k, top_p)
+        check_asked(horizon, samples, seed)
+        names, frames = named(data)
+        given = aligned(y_timestamp, data, names)
+        sampling = Sampling.of(self.calibration, T, top_k, top_p)
+        sampler = Sampler.of(sampling.T, sampling.top_k, sampling.top_p)
         engine = self._engine(sampler, overflow, int(seed))
         longest = self._longest(lookback, horizon)
         meta = {
             "model": self.name,
             "cutoff": self.model.cutoff,
             "seed": int(seed),
-            "T": T,
+            "T": sampling.T,
             "top_k": sampler.top_k,
             "top_p": sampler.top_p,
             "overflow": overflow,
@@ -180,16 +187,16 @@ class KronosForecaster:
             for name, frame, times in zip(names, frames, given, strict=True)
         ]
         paths = self._continue([work.job for work in works], engine, samples, progress)
-        forecasts = [work.forecast(normalised, meta) for work, normalised in zip(works, paths, strict=True)]
-        if isinstance(data, pd.DataFrame):
-            return forecasts[0]
-        return dict(zip(data, forecasts, strict=True)) if isinstance(data, Mapping) else forecasts
+        forecasts = [
+            sampling.finish(work.forecast(normalised, meta)) for work, normalised in zip(works, paths, strict=True)
+        ]
+        return shaped(forecasts, data)
 
     def _longest(self, lookback: int | None, horizon: int) -> int:
         """How many bars are read. Left to us, look-back and horizon fit into the context together, if they can."""
         if lookback is None:
             return max(self.max_context - horizon, self.max_context // 2, min(LEAST_BARS, self.max_context))
-        _check_count("lookback", lookback)
+        check_count("lookback", lookback)
         if lookback < LEAST_BARS:
             raise ConfigError(f"a look-back of {lookback} bars is too short; at least {LEAST_BARS} are needed")
         return min(lookback, self.max_context)
@@ -203,7 +210,7 @@ class KronosForecaster:
         if given is None:
             future, said = next_times(index, horizon, timeframe=timeframe, calendar=calendar), None
         else:
-            future, said = _future(given, index, horizon, name), "as given"
+            future, said = checked_future(given, index, horizon, name), "as given"
         window = bars.iloc[-longest:]
         clocks = [time_stamps(self._clock(times)) for times in (cast(pd.DatetimeIndex, window.index), future)]
         values = np.ascontiguousarray(window.to_numpy(dtype=np.float64))
@@ -287,57 +294,3 @@ def _device(wanted: str | torch.device | None) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _check_count(what: str, count: Any) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"{what} must be a whole number of at least 1, not {count!r}")
-
-
-def _named(data: Any) -> tuple[list[str], list[pd.DataFrame]]:
-    """Names and frames of whatever was given."""
-    if isinstance(data, pd.DataFrame):
-        return [str(data.attrs.get("name", "bars"))], [data]
-    if isinstance(data, Mapping):
-        names, frames = [str(key) for key in data], list(data.values())
-        if len(set(names)) < len(names):
-            raise ConfigError("the keys of the frames are not unique as text")
-    elif isinstance(data, Sequence) and not isinstance(data, str):
-        names, frames = [f"bars[{i}]" for i in range(len(data))], list(data)
-    else:
-        raise BarsError(f"expected a DataFrame, or a list or dict of them, not {type(data).__name__}")
-    if not frames:
-        raise BarsError("there is no frame to forecast: the list or dict is empty")
-    return names, frames
-
-
-def _aligned(given: Any, data: Any, names: Sequence[str]) -> list[Any]:
-    """`y_timestamp` for every series, from an argument in the shape of the data."""
-    if given is None:
-        return [None] * len(names)
-    if isinstance(data, pd.DataFrame):
-        return [given]
-    if isinstance(data, Mapping):
-        missing = [name for name, key in zip(names, data, strict=True) if key not in given]
-        if missing:
-            raise ConfigError(f"y_timestamp lacks {', '.join(missing)}; it needs the keys of the data")
-        return [given[key] for key in data]
-    if len(given) != len(names):
-        raise ConfigError(f"y_timestamp holds {len(given)} entries for {len(names)} series")
-    return list(given)
-
-
-def _future(given: "Times", index: pd.DatetimeIndex, horizon: int, name: str) -> pd.DatetimeIndex:
-    """Given time stamps of the future, checked."""
-    future = parse_times(given, f"{name}: y_timestamp")
-    if len(future) != horizon:
-        raise BarsError(f"{name}: y_timestamp holds {len(future)} times for a horizon of {horizon}")
-    if (future.tz is None) != (index.tz is None):
-        raise BarsError(f"{name}: y_timestamp and the bars' times must both have a time zone or both have none")
-    if index.tz is not None:
-        future = future.tz_convert(index.tz)
-    if not (future.is_monotonic_increasing and future.is_unique) or future[0] <= index[-1]:
-        raise BarsError(
-            f"{name}: y_timestamp must increase and begin after the last bar ({index[-1]}), not {future[0]}"
-        )
-    return future.rename("timestamp")

@@ -17,6 +17,8 @@ from kronos.bars import COLUMNS, parse_times, time_stamps
 from kronos.bars.candles import AMOUNT, CLOSE, VOLUME, Array
 from kronos.errors import BarsError, ConfigError
 from kronos.forecast.backends import check_backend
+from kronos.forecast.calibration import Calibration
+from kronos.forecast.calibration.finding import Wanted, find_calibration
 from kronos.forecast.ensemble import Ensemble, read_ensemble
 from kronos.forecast.forecaster import Job, KronosForecaster
 from kronos.forecast.sampling import Sampler, series_key
@@ -37,9 +39,14 @@ class KronosPredictor(KronosForecaster):
         name: str | None = None,
         backend: str = "auto",
         precision: str = "float32",
+        calibration: Calibration | None = None,
     ) -> None:
-        """Pair a network with its tokenizer; a wrong pair is refused. `max_context` None asks the network."""
-        super().__init__(model, tokenizer, device, max_context, clip, name, backend=backend, precision=precision)
+        """Pair a network with its tokenizer; a wrong pair is refused. `max_context` None asks the network.
+
+        `calibration` is for `forecast`; `predict` gives the reference's numbers.
+        """
+        how: dict[str, Any] = {"backend": backend, "precision": precision, "calibration": calibration}
+        super().__init__(model, tokenizer, device, max_context, clip, name, **how)
 
     def predict(
         self,
@@ -115,6 +122,7 @@ def load(
     tokenizer_revision: str | None = None,
     backend: str = "auto",
     precision: str = "float32",
+    calibration: Wanted = "own",
     **options: Any,
 ) -> KronosPredictor | Ensemble:
     """A model ready to forecast: "nano" (embedded), "mini", "small", "base", a folder, a weights file, or a Hub name.
@@ -122,6 +130,9 @@ def load(
     The tokenizer that belongs to it is found by itself; the revisions pin either on the Hub, and `options` go there
     (cache_dir, token, local_files_only). `backend` and `precision` say how the networks run: docs/engine.md. A folder
     with an `ensemble.json` is an `Ensemble`, whose members are all loaded with the same arguments.
+
+    `calibration` is "own" (the calibration.json beside the weights, where there is one), a file, a `Calibration`, or
+    None. Members of an ensemble are never calibrated; its own calibration is that of the pool.
     """
     check_backend(backend, precision)
     several = read_ensemble(name)
@@ -134,13 +145,15 @@ def load(
             "tokenizer_revision": tokenizer_revision,
             "backend": backend,
             "precision": precision,
+            "calibration": None,
             **options,
         }
-        return Ensemble([load(folder, **alike) for folder in several.members], several.name)
+        pooled = find_calibration(calibration, name)
+        return Ensemble([load(folder, **alike) for folder in several.members], several.name, calibration=pooled)
     pair = load_pair(name, tokenizer=tokenizer, revision=revision, tokenizer_revision=tokenizer_revision, **options)
-    return KronosPredictor(
-        pair.network, pair.tokenizer, device, max_context, name=pair.name, backend=backend, precision=precision
-    )
+    found = find_calibration(calibration, name, pair.network, revision=revision, **options)
+    how: dict[str, Any] = {"backend": backend, "precision": precision, "calibration": found}
+    return KronosPredictor(pair.network, pair.tokenizer, device, max_context, name=pair.name, **how)
 
 
 def _reference_bars(df: pd.DataFrame, name: str) -> Array:

@@ -1,6 +1,7 @@
 """A trained pair on the Hub: a folder as it will be there, with its card, and the upload of that folder.
 
-What goes is the two networks, the card, the training's figures without the places that they name, and its picture.
+What goes is the two networks, the card, their calibration, the training's figures without the places that they name,
+and its picture.
 Optimisers, checkpoints, logs and settings files stay where they are. A pair that does not load is not sent.
 """
 
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PARTS = ("predictor", "tokenizer")
+CALIBRATION = "calibration.json"
 _FIGURES = ("training.json", "comparison.json")
-_SENT = {CARD_FILE, PICTURE, *_FIGURES, *(f"{part}/{name}" for part in PARTS for name in (CONFIG_FILE, WEIGHTS_FILE))}
+_SENT = {
+    CARD_FILE,
+    PICTURE,
+    CALIBRATION,
+    *_FIGURES,
+    *(f"{part}/{name}" for part in PARTS for name in (CONFIG_FILE, WEIGHTS_FILE)),
+}
 
 
 def check_repository(name: str) -> None:
@@ -41,7 +49,7 @@ def prepare(source: str | Path, out: str | Path, *, repo: str | None = None, lic
     """Write the folder that goes to the Hub: both networks and the card, whole or not at all.
 
     `source` is what training wrote: `predictor/` and `tokenizer/`, and beside them, where there are any, training.json,
-    comparison.json, settings.yaml, training.png, and a README.md, whose text is kept.
+    comparison.json, calibration.json, settings.yaml, training.png, and a README.md, whose text is kept.
     """
     source, out = Path(source), Path(out)
     if not source.is_dir():
@@ -60,6 +68,8 @@ def prepare(source: str | Path, out: str | Path, *, repo: str | None = None, lic
         for name, tree in zip(_FIGURES, (facts.training, facts.comparison), strict=True):
             if tree:
                 (folder / name).write_text(json.dumps(shareable(tree), indent=1) + "\n", encoding="utf-8")
+        if (source / CALIBRATION).is_file():
+            shutil.copyfile(source / CALIBRATION, folder / CALIBRATION)
         if facts.picture:
             shutil.copyfile(source / PICTURE, folder / PICTURE)
         back = load_pair(folder)

@@ -1,5 +1,6 @@
 """Scores of a distribution against what came: of samples along axis 0, or of a Gaussian in closed form. Arrays only."""
 
+from collections.abc import Sequence
 from math import erf, pi, sqrt
 
 import numpy as np
@@ -18,7 +19,7 @@ def crps(paths: ArrayLike, truth: ArrayLike) -> Array:
     The mean of |x - truth| less half of the mean of |x - x'| over pairs of different samples. Its expectation is the
     CRPS of the distribution that the samples come from, whatever their number; a single score may lie below zero.
     """
-    samples, seen = _matched(paths, truth)
+    samples, seen = matched(paths, truth)
     count = len(samples)
     ordered = np.sort(samples - seen, axis=0)  # of differences: large levels would cost digits
     weights = 2.0 * np.arange(1, count + 1) - count - 1.0  # how often each is the larger less the smaller of a pair
@@ -43,7 +44,7 @@ def crps_gaussian(mean: ArrayLike, deviation: ArrayLike, truth: ArrayLike) -> Ar
 
 def coverage(paths: ArrayLike, truth: ArrayLike, share: float) -> NDArray[np.bool_]:
     """Whether `truth` (...) lies in the central interval of samples (S, ...) that holds this `share` of them."""
-    samples, seen = _matched(paths, truth)
+    samples, seen = matched(paths, truth)
     low, high = interval(samples, share)
     inside: NDArray[np.bool_] = (low <= seen) & (seen <= high)
     return inside
@@ -58,11 +59,53 @@ def interval(paths: ArrayLike, share: float) -> tuple[Array, Array]:
     if not 0 < share < 1:
         raise ConfigError(f"the share of an interval lies between 0 and 1, not {share!r}")
     tail = (1.0 - share) / 2.0
-    low, high = np.quantile(np.asarray(paths, dtype=np.float64), (tail, 1.0 - tail), axis=0, method="weibull")
+    low, high = quantiles(paths, (tail, 1.0 - tail))
     return low, high
 
 
-def _matched(paths: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
+def quantiles(paths: ArrayLike, levels: Sequence[float]) -> Array:
+    """Quantiles (Q, ...) of samples (S, ...): that of level p is the sample of rank p (S + 1), as in `interval`."""
+    if not all(0 < level < 1 for level in levels):
+        raise ConfigError(f"the level of a quantile lies between 0 and 1; got {tuple(levels)}")
+    found: Array = np.quantile(np.asarray(paths, dtype=np.float64), tuple(levels), axis=0, method="weibull")
+    return found
+
+
+def width(paths: ArrayLike, share: float) -> Array:
+    """How wide (...) the central interval of samples (S, ...) is that holds this `share`."""
+    low, high = interval(paths, share)
+    return high - low
+
+
+def pinball(paths: ArrayLike, truth: ArrayLike, level: float) -> Array:
+    """Quantile loss (...) of the samples' (S, ...) quantile, by the rank rule of `quantiles`; lower is better."""
+    samples, seen = matched(paths, truth)
+    return pinball_of(quantiles(samples, (level,))[0], seen, level)
+
+
+def pinball_of(quantile: ArrayLike, truth: ArrayLike, level: float | Array) -> Array:
+    """Quantile loss of quantiles that are known: `level` a unit where the truth lies above, 1 - `level` below."""
+    above = np.asarray(truth, dtype=np.float64) - np.asarray(quantile, dtype=np.float64)
+    loss: Array = np.maximum(level * above, (np.asarray(level) - 1.0) * above)
+    return loss
+
+
+def pit(paths: ArrayLike, truth: ArrayLike, rng: np.random.Generator | None = None) -> Array:
+    """Where `truth` (...) lies among samples (S, ...), 0 to 1: uniform over forecasts whose law is the true one.
+
+    The mid-rank (below + equal / 2 + .5) / (S + 1), which takes S + 1 values only where there are no ties. With `rng`
+    a point drawn inside that step, (below + U (equal + 1)) / (S + 1): uniform exactly, however few the samples are and
+    however many of them agree.
+    """
+    samples, seen = matched(paths, truth)
+    below, equal = (samples < seen).sum(axis=0), (samples == seen).sum(axis=0)
+    inside = (equal + 1) * (0.5 if rng is None else rng.random(seen.shape))
+    found: Array = (below + inside) / (len(samples) + 1.0)
+    return found
+
+
+def matched(paths: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
+    """Samples (S, ...), at least two, and a truth (...) of their shape, as arrays."""
     samples, seen = np.asarray(paths, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if samples.ndim < 1 or len(samples) < 2:
         raise ConfigError(f"at least two samples are needed along axis 0; the shape is {samples.shape}")
