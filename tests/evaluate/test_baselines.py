@@ -9,10 +9,11 @@ import pytest
 from scipy.stats import norm
 
 from kronos import Forecaster
-from kronos.bars import invalid
+from kronos.bars import Timeframe, invalid
 from kronos.bars.candles import AMOUNT, CLOSE, HIGH, LOW, OPEN, VOLUME
 from kronos.errors import BarsError, ConfigError
 from kronos.evaluate import crps, crps_gaussian
+from kronos.evaluate.baselines.asking import Past
 from kronos.evaluate.baselines.base import Baseline
 from kronos.evaluate.baselines.bootstrap import BlockBootstrap
 from kronos.evaluate.baselines.choosing import BASELINES, make_baseline
@@ -38,6 +39,12 @@ def walk(changes: np.ndarray, start: str = "2024-01-01", freq: str = "1h") -> pd
     high, low = np.maximum(opens, closes), np.minimum(opens, closes)
     columns = {"open": opens, "high": high, "low": low, "close": closes, "volume": 7.0, "amount": 7.0 * closes}
     return pd.DataFrame(columns, index=pd.date_range(start, periods=len(closes), freq=freq, name="timestamp"))
+
+
+def past_of(frame: pd.DataFrame, horizon: int) -> Past:
+    """A look-back of an hourly frame in order, unread: reading costs more than all that a simple baseline does."""
+    future = pd.date_range(frame.index[-1], periods=horizon + 1, freq="1h")[1:]
+    return Past("x", frame, future, Timeframe.parse("1h"), "24/7")
 
 
 # What they are asked --------------------------------------------------------------------------------------------------
@@ -157,10 +164,10 @@ def diffused(rows: int, seed: int, pieces: int = 60) -> pd.DataFrame:
 def test_touch_probabilities_are_those_of_the_motion() -> None:
     # a bar's high is reached within it, which closes alone do not show: of them it is half as often
     level, random = 1.5 * SIGMA * np.sqrt(6), np.random.default_rng(9)
-    inside = random.normal(0, SIGMA / np.sqrt(60), (20_000, 6 * 60)).cumsum(axis=1)
+    inside = random.normal(0, SIGMA / np.sqrt(60), (10_000, 6 * 60)).cumsum(axis=1)
     true, of_closes = ((inside[:, ::step].max(axis=1) >= level).mean() for step in (1, 60))
     said = []
-    for seed in range(30):
+    for seed in range(20):
         made = HistoricalVolatility(390).forecast(diffused(400, seed), 6, samples=200)
         said += [made.prob_touch(made.last_close * np.exp(side * level)) for side in (1, -1)]
     assert np.mean(said) == pytest.approx(true, abs=0.012)
@@ -202,16 +209,12 @@ def test_wicks_grow_with_the_volatility() -> None:
 # The right law --------------------------------------------------------------------------------------------------------
 
 
-def moves_of(baseline: Baseline, frames: list[Any], horizon: int, samples: int) -> np.ndarray:
-    """(samples, series, horizon)."""
-    return np.stack([one.returns() for one in baseline.forecast(frames, horizon, samples=samples)], axis=1)
-
-
 @pytest.mark.parametrize("baseline", [HistoricalVolatility(300), SeasonalVolatility(), BlockBootstrap(), Drift()])
 def test_a_gaussian_walk_is_covered_as_often_as_said(baseline: Baseline) -> None:
     drift = 0.4 * SIGMA if isinstance(baseline, Drift) else 0.0
     changes = np.random.default_rng(1).normal(drift, SIGMA, (40, 300))
-    moves = moves_of(baseline, [walk(one) for one in changes], 10, 60)
+    walks = baseline.walks([past_of(walk(one), 10) for one in changes], 60, 0)
+    moves = np.stack([one.moves for one in walks], axis=1)
     steps = np.arange(1, 11)
     mean, deviation = drift * steps, SIGMA * np.sqrt(steps)
     # what comes is known to be normal, so that what is expected of it needs no drawing
@@ -241,10 +244,10 @@ def test_hv20_and_ewma_are_as_wide_as_their_formulas() -> None:
 def test_few_draws_flatter_nobody() -> None:
     # the fair CRPS rests on the mean difference between paths, which antithetic or stratified draws would widen
     frame = bars_frame(60)
+    past = past_of(frame, 12)
     differences = []
     for seed in range(60):
-        moves = HistoricalVolatility().forecast(frame, 12, samples=4, seed=seed).returns()
-        steps = np.diff(moves, axis=1, prepend=0.0)
+        steps = np.diff(HistoricalVolatility().walks([past], 4, seed)[0].moves, axis=1, prepend=0.0)
         differences.append(np.abs(steps[:, None] - steps[None]).sum() / 12 / 12)
     deviation = np.diff(np.log(frame["close"].to_numpy()))[-20:].std()
     assert np.mean(differences) == pytest.approx(2 * deviation / np.sqrt(np.pi), rel=0.05)
@@ -305,10 +308,10 @@ def test_the_wild_hour_and_the_wild_weekday_are_seen() -> None:
 
 
 def test_chance_is_not_taken_for_a_season() -> None:
-    frames = [walk(one) for one in np.random.default_rng(6).normal(0, SIGMA, (20, 400))]
+    pasts = [past_of(walk(one), 24) for one in np.random.default_rng(6).normal(0, SIGMA, (20, 400))]
     spreads = []
-    for made in SeasonalVolatility().forecast(frames, 24, samples=2):
-        steps = np.array(made.meta["fitted"]["steps"])
+    for made in SeasonalVolatility().walks(pasts, 2, 0):
+        steps = np.array(made.told["steps"])
         spreads.append(steps.std() / steps.mean())
     assert np.mean(spreads) < 0.08  # sixteen days an hour: the raw means would spread by .19
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos.bars import Timeframe
 from kronos.data import Windows, load_series
 from kronos.evaluate import Trials, choose_origins, coverage, crps
-from kronos.evaluate.baselines.asking import read_past
+from kronos.evaluate.baselines.asking import Past
 from kronos.evaluate.baselines.filters import Decaying, ewma_variances
 from kronos.evaluate.baselines.garch import FilteredHistorical, GarchT
 from kronos.evaluate.baselines.garch_fit import Garch, ewma_instead, fit_garch, standardised
@@ -36,7 +37,7 @@ def frame_of(changes: np.ndarray) -> pd.DataFrame:
     opens = np.r_[50.0, closes[:-1]]
     index = pd.date_range("2024-01-01", periods=len(closes), freq="1h", name="timestamp")
     prices = {"open": opens, "high": np.maximum(opens, closes), "low": np.minimum(opens, closes), "close": closes}
-    return pd.DataFrame(prices, index=index)
+    return pd.DataFrame({**prices, "volume": 0.0, "amount": 0.0}, index=index)
 
 
 # The parts ------------------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ def check_fits(series: list[np.ndarray], worse: int) -> tuple[list[Garch], np.nd
 
 
 def test_simulated_series_are_fitted_as_arch_fits_them() -> None:
-    returns, _ = simulated(12, 600, seed=3)
+    returns, _ = simulated(6, 600, seed=3)
     fits, theirs, same = check_fits(list(returns), worse=0)
     assert same.mean() > 0.8
     ours = np.array([[fit.mean, fit.omega, fit.alpha, fit.beta, fit.nu] for fit in fits])
@@ -139,7 +140,7 @@ def test_market_windows_are_fitted_as_arch_fits_them(shared: Path) -> None:
     if not folder.is_dir():
         pytest.skip("the market data is not beside this checkout (../shared/market)")
     windows = Windows(load_series(folder), 400, 24)
-    trials = Trials(windows, choose_origins(windows, 12))
+    trials = Trials(windows, choose_origins(windows, 5))
     series = [np.diff(np.log(trials.past_closes(i))) for i in range(len(trials))]
     assert check_fits(series, worse=1)[2].mean() > 0.7
 
@@ -160,7 +161,9 @@ def test_a_fit_depends_on_its_own_returns_alone() -> None:
 def test_the_true_process_is_covered_as_often_as_said() -> None:
     returns, variances = simulated(64, 410, seed=7)
     truth = returns[:, 400:].cumsum(axis=1)
-    pasts = [read_past(frame_of(one), "x", 10, None, 60) for one in returns[:, :400]]
+    frames = [frame_of(one) for one in returns[:, :400]]
+    hours = pd.date_range(frames[0].index[-1], periods=11, freq="1h")[1:]
+    pasts = [Past("x", frame, hours, Timeframe.parse("1h"), "24/7") for frame in frames]
     fits = GarchT().fit(pasts)
     # nobody can do better than who knows the parameters
     best = [Garch(0.0, OMEGA, ALPHA, BETA, NU, 0.01, now * 1e4, 0.0) for now in variances[:, 400]]

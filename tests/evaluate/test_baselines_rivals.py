@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from kronos.errors import CheckpointError, MissingExtra
+from kronos.errors import BarsError, CheckpointError, MissingExtra
 from kronos.evaluate.baselines.choosing import make_baseline
 from kronos.evaluate.baselines.chronos import Chronos
 from kronos.evaluate.baselines.classical import AutoArima, Ets, Linear
@@ -43,20 +43,42 @@ def shapes() -> dict[str, np.ndarray]:
         "moving average": 4 + (shocks + 0.6 * np.r_[0, shocks[:-1]]).cumsum(),
         "trend": 4 + 0.005 * np.arange(200) + shocks,
         "changing trend": 4 + (0.1 * shocks).cumsum().cumsum(),
+        "fading trend": 4 + 0.5 * (1 - 0.96 ** np.arange(200)) + 0.1 * shocks,
     }
 
 
 @statsforecast
-@pytest.mark.parametrize("shape", list(shapes()))
-@pytest.mark.parametrize("baseline", [AutoArima(), Ets()])
-def test_paths_have_the_packages_own_mean_and_deviation(baseline: AutoArima | Ets, shape: str) -> None:
+@pytest.mark.parametrize(
+    ("baseline", "shape", "chosen"),
+    [
+        (AutoArima(), "reverting", "ARIMA(1,0,"),
+        (AutoArima(), "moving average", "ARIMA(2,1,1) with drift"),
+        (AutoArima(), "changing trend", "ARIMA(0,2,"),
+        (Ets(), "walk", "ETS(A,N,N)"),
+        (Ets(), "trend", "ETS(A,A,N)"),
+        (Ets(), "fading trend", "ETS(A,Ad,N)"),
+    ],
+)
+def test_paths_have_the_packages_own_mean_and_deviation(
+    baseline: AutoArima | Ets, shape: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     closes = shapes()[shape]
+    fitted = []
     with without_its_deprecations():
-        from statsforecast.models import AutoARIMA, AutoETS
+        import statsforecast.models
 
-        oracle = AutoARIMA(season_length=1) if isinstance(baseline, AutoArima) else AutoETS(1, model="AZN")
-        said = oracle.fit(closes).predict(24, level=[90])
+        name = "AutoARIMA" if isinstance(baseline, AutoArima) else "AutoETS"
+        kind = getattr(statsforecast.models, name)
+
+        class Kept(kind):  # type: ignore[misc, valid-type]
+            def fit(self, *given: Any) -> Any:
+                fitted.append(self)
+                return super().fit(*given)
+
+        monkeypatch.setattr(statsforecast.models, name, Kept)
         fit = baseline.model(closes, 24)
+        said = fitted[0].predict(24, level=[90])
+    assert fit.model.startswith(chosen)
     mean = np.asarray(said["mean"])
     deviation = (np.asarray(said["hi-90"]) - mean) / 1.6448536
     np.testing.assert_allclose(fit.mean, mean - closes[-1], atol=1e-9)
@@ -75,7 +97,7 @@ def test_paths_hang_together_as_the_weights_say() -> None:
 
 @statsforecast
 def test_arima_and_ets_are_baselines() -> None:
-    bars = bars_frame(120)
+    bars = bars_frame(90)
     for name in ("arima", "ets"):
         baseline = pickle.loads(pickle.dumps(make_baseline(name)))
         assert baseline.name == name
@@ -94,6 +116,20 @@ def test_where_no_model_is_found_a_random_walk_stands_and_says_so(monkeypatch: p
     made = Ets().forecast(bars_frame(200), 4, samples=4000)
     assert made.meta["fitted"]["fallback"] == "no model: tiny datasets"
     np.testing.assert_allclose(made.returns().std(axis=0), 0.01 * np.sqrt([1, 2, 3, 4]), rtol=0.15)
+
+
+@pytest.mark.parametrize("name", ["arima", "ets"])
+def test_what_no_model_can_be_fitted_to_never_reaches_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "statsforecast.models", None)  # would be a MissingExtra
+    baseline = make_baseline(name)
+    for growth in (0.0, 0.25):  # without errors there is no finite likelihood to choose by
+        frame = bars_frame(60)
+        closes = 50 * np.exp(growth * np.arange(60))
+        for column in ("open", "high", "low", "close"):
+            frame[column] = closes
+        assert baseline.forecast(frame, 3, samples=2).meta["fitted"] == {"still": True}
+    with pytest.raises(BarsError, match="29 bars are too few"):
+        baseline.forecast(bars_frame(29), 3)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

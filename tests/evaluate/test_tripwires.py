@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def origins(place: Path) -> list[Origin]:
     task = Task.of({"data": [str(place)], "lookback": 110, "origins": 5})
-    return some_of(find_origins(task).origins, 16)
+    return some_of(find_origins(task).origins, 12)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def test_honest_bars_trip_nothing(origins: Sequence[Origin], material: Material)
 
 
 def test_chance_does_not_trip() -> None:
-    """Four runs of three honest forecasters over markets that are all alike, where differences are chance alone."""
-    for seed in range(4):
+    """Two runs of three honest forecasters over markets that are all alike, where differences are chance alone."""
+    for seed in range(2):
         frames = [walk(160, 100 * seed + i, start=f"2024-01-{2 * i + 1:02}") for i in range(8)]
         series = [Series.of(frame, f"s{i}_1h") for i, frame in enumerate(frames)]
         some = [origin_of(one, number) for number, one in enumerate(series)]
@@ -171,7 +171,7 @@ def test_one_that_gives_other_paths_each_time_is_caught(material: Material) -> N
 
     (future, *_) = try_contestant("x", Restless(), material, ASK)
     assert not future["passed"]
-    assert "16 of 16 forecasts are others when they are made again from the same bars" in future["sentence"]
+    assert "12 of 12 forecasts are others when they are made again from the same bars" in future["sentence"]
 
 
 def test_forecasts_that_fit_other_origins_better_are_out_of_step() -> None:
@@ -280,14 +280,15 @@ def test_altered_bars_are_candles_and_others_from_the_moment_on(zone: str | None
 
 
 def test_a_run_says_where_it_was_tried_and_may_leave_it_out(place: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"data": [str(place)], "lookback": 110, "origins": 2, "samples": 20, "metrics": ["crps"]}
+    settings: dict[str, Any] = {"data": [str(place)], "symbols": ["s1", "s2", "s3"], "lookback": 110, "origins": 2}
+    settings |= {"samples": 20, "metrics": ["crps"]}
     heard = Listener()
-    found = run(Task(**settings, tripwires=6), [contestant("w")], tmp_path / "a", reporter=heard)
+    found = run(Task(**settings, tripwires=5), [contestant("w")], tmp_path / "a", reporter=heard)
     assert [(one["model"], one["wire"]) for one in found.tripwires] == [
         *(("pipeline", wire) for wire in ("loader", "told", "known")), *(("w", wire) for wire in WIRES)
     ]  # fmt: skip
     assert all(one["passed"] for one in found.tripwires)
-    assert "tripwires: 7 of 7 hold, at 6 origins" in heard.lines
+    assert "tripwires: 7 of 7 hold, at 5 origins" in heard.lines
     none = run(Task(**settings, tripwires=0), [contestant("w")], tmp_path / "b", reporter=heard)
     assert none.tripwires == []
     assert "tripwires: none were set (tripwires: 0)" in heard.lines

@@ -125,6 +125,15 @@ def test_bands_hold_what_they_say_on_fresh_data(fault: dict[str, Any], least_gai
     assert score(moves, fresh) < score(fresh.moves, fresh) * (1 - least_gain) + 1e-4
 
 
+def test_bars_that_were_trained_on_widen_bands_and_never_narrow_them() -> None:
+    how: dict[str, Any] = {"by": "all", "drift": False, "lean": False, "up": False}
+    for width, low, high in ((1.6, 0.5, 0.8), (0.7, 1.25, 1.6)):
+        some = past(600, width=width)
+        free, held = (np.array(fit(some, narrow=narrow, **how).groups["all"].factors) for narrow in (True, False))
+        assert low < free.min() <= free.max() < high
+        assert np.array_equal(held, np.maximum(free, 1.0))
+
+
 def test_a_perfect_forecaster_is_left_nearly_alone() -> None:
     made, fresh = fit(past()), past(seed=1)
     moves = calibrated_moves(made, fresh)

@@ -3,7 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,11 @@ class Wanted:
     ways: tuple[tuple[float, float], ...]  # T and top_p
     sampler_origins: int
     check_share: float
-    fit: Mapping[str, Any] = field(default_factory=dict)  # by, drift, lean, sides, up
+    fit: Mapping[str, Any] = field(default_factory=dict)  # by, drift, lean, sides, up, narrow
+
+    def without_narrowing(self) -> "Wanted":
+        """The same, but no band is made narrower."""
+        return replace(self, fit={**self.fit, "narrow": False})
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,6 @@ def fitted(
     outcomes: "Outcomes", wanted: Wanted, sampler: Mapping[str, float], facts: Mapping[str, Any], weights: str | None
 ) -> "Calibration":
     """The calibration of all origins."""
-    from dataclasses import replace
-
     from kronos.forecast.calibration import fit
 
     cells = Counter(f"{market}/{tf}" for market, tf in zip(outcomes.market, outcomes.timeframe, strict=True))

@@ -41,6 +41,7 @@ _WHOLE = click.IntRange(min=1)
 @click.option("--no-lean", is_flag=True, help="Do not lean on recent volatility.")
 @click.option("--no-sides", is_flag=True, help="Stretch both sides alike.")
 @click.option("--no-isotonic", is_flag=True, help="Leave P(up) as it follows from the rest.")
+@click.option("--narrow", is_flag=True, help="Let bands become narrower on bars that the model was trained on, too.")
 @click.option(
     "--check-share",
     default=0.3,
@@ -81,6 +82,8 @@ def calibrate(model: str, out: Path, by: str, force: bool, keep: bool, as_json: 
     outcomes, sampler, notes = collect_all(forecaster, chosen, wanted, partial, meter)
     for line in _remarks(found.left_out(), outcomes.time, outcomes.facts.get("cutoff")):
         meter.say(line)
+    if not given["narrow"] and _early(outcomes.time, outcomes.facts.get("cutoff")):
+        wanted = wanted.without_narrowing()
     rows = check(outcomes, wanted)
     click.echo(json.dumps({name: row.tree() for name, row in rows.items()}, indent=1) if as_json else _table(rows))
     if (why := refusal(rows)) and not force:
@@ -169,19 +172,23 @@ def _task(given: dict[str, Any]) -> Any:
 
 def _remarks(left_out: dict[str, Any], times: Any, cutoff: Any) -> list[str]:
     """What was not used, and what was that one would rather not."""
-    import numpy as np
-
     lines = [
         f"left out, {kind.replace('_', ' ')}: {what if isinstance(what, int) else ', '.join(what)}"
         for kind, what in left_out.items()
     ]
-    early = 0 if not cutoff else int((times < np.datetime64(str(cutoff)[:10]) + np.timedelta64(1, "D")).sum())
-    if early:
+    if early := _early(times, cutoff):
         lines.append(
             f"{early:,} of {len(times):,} windows begin before the model's cut-off {cutoff}: it may have been trained "
-            "on them, and forecast others less well"
+            "on them, and forecast others less well; so no band is made narrower (--narrow allows it)"
         )
     return lines
+
+
+def _early(times: Any, cutoff: Any) -> int:
+    """How many windows the model may have been trained on."""
+    import numpy as np
+
+    return int((times < np.datetime64(str(cutoff)[:10]) + np.timedelta64(1, "D")).sum()) if cutoff else 0
 
 
 def _table(rows: "Mapping[str, Row]") -> str:

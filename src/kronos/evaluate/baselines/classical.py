@@ -21,12 +21,10 @@ from kronos.extras import require, without_its_deprecations
 
 Array = NDArray[np.float64]
 
-REFUSALS = (
-    ValueError,
-    ArithmeticError,
-    IndexError,
-    RuntimeError,
-)  # what the package raises where no model can be fitted
+# What the package raises where no model can be fitted; NotImplementedError and LinAlgError are among them. Its bare
+# Exception ("no model able to be fitted") and KeyError need a handful of bars or closes without any error to model:
+# `least` and `Past.still` keep both from it.
+REFUSALS = (ValueError, ArithmeticError, IndexError, RuntimeError)
 
 
 @dataclass(frozen=True)

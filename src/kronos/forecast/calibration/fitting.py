@@ -45,6 +45,7 @@ class Setting:
     lean: float = 0.0
     sides: float = 0.0  # how far the two sides may differ
     shapes: float = 0.0  # how far the intervals' factors may differ
+    narrow: bool = True  # whether intervals may become narrower
 
 
 def fit(
@@ -55,12 +56,17 @@ def fit(
     lean: bool = True,
     sides: bool = True,
     up: bool = True,
+    narrow: bool = True,
     model: str = "",
     weights: str | None = None,
     sampler: Mapping[str, float] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Calibration:
-    """A calibration of these outcomes, with a table for all and for each group that has the origins for one."""
+    """A calibration of these outcomes, with a table for all and for each group that has the origins for one.
+
+    `narrow` False makes no interval narrower. That is for forecasts of bars that the model was trained on: they can
+    show that its bands are too narrow, and never that they are too wide for bars it has not seen.
+    """
     if by not in GROUPINGS:
         raise ConfigError(f"a calibration is by {', '.join(GROUPINGS)}, not by {by!r}")
     samples, good = Samples.of(outcomes)
@@ -71,7 +77,7 @@ def fit(
     allowed: dict[str, Sequence[float]] = {"drift": DRIFTS if drift else (0.0,), "lean": LEANS if lean else (0.0,)}
     allowed |= {"shapes": SHAPES, "sides": SIDES if sides else (0.0,)}
     groups = np.full(len(samples), ALL) if by == "all" else np.asarray(getattr(outcomes, by))[good].astype(str)
-    setting, notes = choose(samples, groups, allowed)
+    setting, notes = choose(samples, groups, allowed, Setting(narrow=narrow))
     tables = tables_of(samples, groups, setting)
     if up:
         tables, notes["up"] = _with_rise(samples, groups, setting, tables)
@@ -80,21 +86,20 @@ def fit(
 
 
 def choose(
-    samples: Samples, groups: NDArray[Any], allowed: Mapping[str, Sequence[float]]
+    samples: Samples, groups: NDArray[Any], allowed: Mapping[str, Sequence[float]], setting: Setting
 ) -> tuple[Setting, dict[str, Any]]:
     """The setting that earns its place, one thing after the other, and what each would have brought.
 
     What leans on a forecast's own median and spread is judged as if those were known exactly, and on all origins, for
     it is one number; what has many numbers by origins that they were not fitted on.
     """
-    setting = Setting()
     notes: dict[str, Any] = {}
     for name, values in allowed.items():
         if len(values) < 2:
             continue
         scores: list[Array] = []
         for value in values:
-            one = replace(setting, **{name: value})
+            one = _with(setting, name, value)
             if name in ("drift", "lean"):
                 scores.append(samples.law_scores(tables_of(samples, np.full(len(samples), ALL), one)[ALL]))
             else:
@@ -103,8 +108,13 @@ def choose(
             if len(scores) - best > PATIENCE:  # more of what makes it worse makes it worse still
                 break
         taken, notes[name] = _pick(values, scores, samples.time, SLACK if name == "shapes" else 0.0)
-        setting = replace(setting, **{name: values[taken]})
+        setting = _with(setting, name, values[taken])
     return setting, notes
+
+
+def _with(setting: Setting, name: str, value: float) -> Setting:
+    changed: dict[str, Any] = {name: value}
+    return replace(setting, **changed)
 
 
 def _pick(
@@ -240,7 +250,7 @@ def _smooth(logs: Array) -> Array:
 
 
 def _table(steps: tuple[int, ...], raw: _Raw, setting: Setting, origins: int) -> Table:
-    factors = np.round(np.clip(np.exp(raw.logs), LOWEST, HIGHEST), DIGITS)
+    factors = np.round(np.clip(np.exp(raw.logs), LOWEST if setting.narrow else 1.0, HIGHEST), DIGITS)
     return Table(
         steps=steps,
         factors=tuple(tuple(tuple(side) for side in step) for step in factors.tolist()),
