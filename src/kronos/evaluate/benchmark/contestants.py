@@ -13,7 +13,7 @@ from kronos.bars import COLUMNS, Forecast, Forecaster
 from kronos.errors import ConfigError
 from kronos.evaluate.benchmark.task import Task
 
-PROBE_SAMPLES = 4
+PROBE_SAMPLES = 20  # of fewer paths a calibration says nothing, and two of them would look alike
 DIGITS = 6  # of the paths that two runs of one forecaster are recognised by
 
 
