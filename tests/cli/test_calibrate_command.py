@@ -125,7 +125,10 @@ def test_what_cannot_be_is_said(data: Path, tmp_path: Path, arguments: tuple[str
     assert "this is a folder" in str(folder.exception)
 
 
-def test_forecasts_use_the_calibration_that_is_named(data: Path, model: Path, tmp_path: Path) -> None:
+def test_forecasts_use_the_calibration_that_is_named(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kronos.Forecast, "plot", lambda self, path, **_: Path(path).touch())  # no picture is looked at
     table = Table(steps=(1,), factors=(((3.0,) * 4,) * 2,))
     Calibration({"all": table}).save(model / CALIBRATION_FILE)
     other = Calibration({"all": Table(steps=(1,), factors=(((0.3,) * 4,) * 2,))}).save(tmp_path / "other.json")

@@ -76,7 +76,7 @@ def test_the_report_is_written_with_the_run_and_anew(
     task.write_text(f"name: mine\ndata: ['{place}']\nlookback: 64\nhorizon: 30\norigins: 3\nmetrics: [pit]\nseed: 5\n")
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr("kronos.evaluate.benchmark.report.write_report", lambda results, out: out / "drawn")
+        patched.setattr("kronos.evaluate.benchmark.report.write_report", lambda results, out, **_: out / "drawn")
         result = run("run", task, "--models", "hv20", *QUICK, "--set", "origins=2", "--seed", 0, "--out", out)
     assert result.exit_code == 0, result.output
     assert f"wrote {out / 'drawn'}" in result.stderr
@@ -95,7 +95,8 @@ def test_what_tripped_is_an_error_and_the_results_stay(
         "kronos.evaluate.benchmark.runner.try_pipeline", lambda *_: [wire | {"sentence": "labels are wrong"}]
     )
     out = tmp_path / "out"
-    result = run("run", "--data", place, "--models", "hv20", *QUICK, "--out", out, "--no-report", "--json")
+    few = ("--set", "origins=2", "--no-report", "--json")
+    result = run("run", "--data", place, "--models", "hv20", *QUICK, *few, "--out", out)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["hv20"]["tripped"] == 1.0
     said = "Error: the tripwires say that these scores are worth nothing: pipeline, told: labels are wrong"

@@ -34,6 +34,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the reports draw takes longer than everything else, and has tests of its own."""
+    rooms = "kronos.evaluate.protocols"
+    monkeypatch.setattr(f"{rooms}.periods_report.draw_summary", lambda *arguments: arguments[-1].touch())
+    monkeypatch.setattr(f"{rooms}.drift_report.draw_slopes", lambda *arguments: arguments[-1].touch())
+    monkeypatch.setattr(f"{rooms}.drift_report.draw_lean", lambda *arguments: arguments[-1].touch())
+
+
 def run(*words: str | Path) -> Result:
     result = CliRunner().invoke(main, ["evaluate", *(str(word) for word in words)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -57,14 +66,14 @@ def test_periods_are_judged_drawn_and_printed(bars: Path, tmp_path: Path) -> Non
 
 
 def test_networks_go_beyond_their_context(bars: Path, tiny: Path, tmp_path: Path) -> None:
-    words = ["periods", bars / "DOGEUSDT_1h.csv", "--models", tiny, "--samples", "3", "--bars", "80", "--share", "0.6"]
+    words = ["periods", bars / "DOGEUSDT_1h.csv", "--models", tiny, "--samples", "2", "--bars", "40", "--share", "0.7"]
     words += ["--period", "start=2024-01-01..2024-01-06", "--no-pictures", "--json"]
     by_itself = json.loads(run(*words, "--out", tmp_path / "a").stdout)
     slid = json.loads(run(*words, "--read", "24", "--overflow", "slide", "--out", tmp_path / "b").stdout)
     for tree in (by_itself, slid):
         figures = tree["periods"][0]["models"][str(tiny)]
         assert np.isfinite(figures["crps"])
-        assert tree["task"]["bars"] == 80
+        assert tree["task"]["bars"] == 40
         assert tree["periods"][0]["period"] == "start"
     assert by_itself["periods"][0]["models"] != slid["periods"][0]["models"]
     assert pd.read_csv(tmp_path / "b" / "windows.csv")["read"].tolist() == [24]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tools import add_constant
 
 from kronos import Forecast, Forecaster
 from kronos.data import Series
@@ -82,13 +83,17 @@ def planted() -> DriftResults:
     return measured(against=Leaning(-0.6), along=Leaning(0.2), neither=Leaning(drift=0.5))
 
 
+@pytest.fixture(scope="module")
+def table(planted: DriftResults) -> pd.DataFrame:
+    return slopes(planted)
+
+
 def row_of(table: pd.DataFrame, model: str, trend: str = "20", lookback: int = 64, step: int = 12) -> pd.Series:
     keys = {"model": model, "trend": trend, "lookback": lookback, "step": step}
     return table[(table[list(keys)] == pd.Series(keys)).all(axis=1)].iloc[0]
 
 
-def test_planted_leans_are_found_again(planted: DriftResults) -> None:
-    table = slopes(planted)
+def test_planted_leans_are_found_again(table: pd.DataFrame) -> None:
     for model, lean in (("against", -0.6), ("along", 0.2), ("neither", 0.0)):
         for lookback in (32, 64):
             row = row_of(table, model, lookback=lookback)
@@ -102,8 +107,8 @@ def test_planted_leans_are_found_again(planted: DriftResults) -> None:
     assert row_of(table, "neither", step=1)["drift"] == pytest.approx(0.5 / np.sqrt(12), abs=0.03)
 
 
-def test_the_sentences_say_it(planted: DriftResults) -> None:
-    told = verdict(planted, slopes(planted))
+def test_the_sentences_say_it(planted: DriftResults, table: pd.DataFrame) -> None:
+    told = verdict(planted, table)
     names = ("against", "along", "neither")
     against, along, neither = (next(line for line in told if line.startswith(f"{who}, 64")) for who in names)
     assert "lean against the trend of the last 20 bars by 0.6" in against
@@ -144,7 +149,7 @@ def test_the_slope_is_that_of_statsmodels_and_its_error_holds() -> None:
         y = 0.1 + 0.25 * x + rng.standard_t(4, count) * (1 + x**2)
         line = fit_slope(x, y, assets, times)
         outside.append(abs(line.slope - 0.25) > 2 * line.error)
-    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="HC0")
+    fit = OLS(y, add_constant(x)).fit(cov_type="HC0")
     assert line.slope == pytest.approx(fit.params[1])
     assert line.error >= 0.99 * fit.bse[1]  # clusters may add to it
     assert line.error < 2 * fit.bse[1]
@@ -156,7 +161,7 @@ def test_shocks_that_last_make_the_error_larger() -> None:
     x = np.repeat(rng.normal(0, 1, 20), 30) + 0.1 * rng.normal(0, 1, 600)
     y = np.repeat(rng.normal(0, 1, 20), 30) + 0.1 * rng.normal(0, 1, 600)
     line = fit_slope(x, y, np.repeat("a", 600), np.arange(600))
-    assert line.error > 3 * sm.OLS(y, sm.add_constant(x)).fit(cov_type="HC0").bse[1]
+    assert line.error > 3 * OLS(y, add_constant(x)).fit(cov_type="HC0").bse[1]
 
 
 def test_what_cannot_be_fitted_is_not_a_number() -> None:

@@ -20,7 +20,7 @@ def guesses(count: int, classes: int, seed: int, digits: int = 12) -> tuple[np.n
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found")
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.integers(1, 80), st.integers(2, 5), st.integers(0, 2**32 - 1))
 def test_labels(count: int, classes: int, seed: int) -> None:
     labels, told = guesses(count, classes, seed)

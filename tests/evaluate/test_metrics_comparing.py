@@ -20,11 +20,11 @@ def losses(seed: int, count: int, overlap: int = 1, gain: float = 0.0) -> tuple[
 
 @pytest.mark.parametrize(("count", "horizon", "lags"), [(30, 1, 0), (80, 4, 3), (250, 12, 30), (60, 1, None)])
 def test_it_is_the_regression_on_a_constant_with_a_correction(count: int, horizon: int, lags: int | None) -> None:
-    import statsmodels.api as sm
+    from statsmodels.regression.linear_model import OLS
 
     ours, theirs = losses(count, count, horizon, 0.3)
     most = automatic_lag(count) if lags is None else lags
-    fitted = sm.OLS(ours - theirs, np.ones(count)).fit(cov_type="HAC", cov_kwds={"maxlags": most})
+    fitted = OLS(ours - theirs, np.ones(count)).fit(cov_type="HAC", cov_kwds={"maxlags": most})
     shrunk = np.sqrt((count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count)
     found = diebold_mariano(ours, theirs, horizon, lags)
     assert found.difference == pytest.approx(fitted.params[0])

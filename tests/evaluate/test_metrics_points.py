@@ -28,7 +28,7 @@ def test_errors_are_those_of_another_library() -> None:
         assert rank_correlation(said, came)[row] == pytest.approx(stats.spearmanr(*one)[0])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
 def test_ranks_share_what_is_equal(values: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -36,7 +36,7 @@ def test_ranks_share_what_is_equal(values: list[int], seed: int) -> None:
     np.testing.assert_allclose(ranks(rows), stats.rankdata(rows, axis=-1))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(3, 40), st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-50, 50))
 def test_correlations_know_neither_scale_nor_level(count: int, seed: int, scale: float, shift: float) -> None:
     said, came = lines(seed, (count,))

@@ -39,6 +39,7 @@ def test_the_quantile_of_student(level: float, freedom: float) -> None:
     assert t_quantile(level, freedom) == pytest.approx(stats.t.ppf(0.5 + level / 2, freedom), rel=1e-9)
 
 
+@settings(max_examples=60)
 @given(st.floats(0.05, 300), st.floats(0.05, 300), st.floats(0, 1))
 def test_the_incomplete_beta(a: float, b: float, x: float) -> None:
     assert incomplete_beta(a, b, x) == pytest.approx(special.betainc(a, b, x), rel=1e-8, abs=1e-12)
@@ -68,7 +69,7 @@ def test_the_rank_by_hand() -> None:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1))
 def test_the_rank_lies_inside_and_turns_with_the_sign(samples: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -102,7 +103,7 @@ def test_a_narrow_law_and_a_shifted_one_are_found_out() -> None:
     assert uniformity(pit(paths + 0.4, truth)).p < 1e-6
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=80))
 def test_the_distance_is_that_of_scipy(values: list[float]) -> None:
     found = uniformity(values)

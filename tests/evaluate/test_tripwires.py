@@ -210,12 +210,13 @@ def scaled(shelf: Shelf, frame: pd.DataFrame) -> Series:
 
 
 def test_a_loader_that_looks_ahead_is_caught_and_the_results_are_marked(place: Path, tmp_path: Path) -> None:
-    task = Task.of({"data": [str(place)], "lookback": 110, "origins": 1, "samples": 20, "metrics": ["crps"]})
+    few = {"symbols": ["s1", "s2", "s3"], "lookback": 110, "origins": 1, "samples": 20, "metrics": ["crps"]}
+    task = Task.of({"data": [str(place)], **few})
     heard = Listener()
     found = run(task, [contestant("r", Recent)], tmp_path / "out", prepare=smoothed, reporter=heard)
     (loader, *_) = found.failed_tripwires
     assert (loader["model"], loader["wire"], loader["figure"]) == ("pipeline", "loader", 1.0)
-    assert "5 of 5 look-backs change" in loader["sentence"]
+    assert "3 of 3 look-backs change" in loader["sentence"]
     assert "TRIPPED: pipeline, loader" in heard.text
     assert found.summary()["r"]["tripped"] == 1.0
     assert read_results(tmp_path / "out").failed_tripwires[0]["wire"] == "loader"
