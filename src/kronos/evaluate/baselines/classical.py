@@ -21,9 +21,9 @@ from kronos.extras import require, without_its_deprecations
 
 Array = NDArray[np.float64]
 
-# What the package raises where no model can be fitted; NotImplementedError and LinAlgError are among them. Its bare
-# Exception ("no model able to be fitted") and KeyError need a handful of bars or closes without any error to model:
-# `least` and `Past.still` keep both from it.
+# What the package raises where no model can be fitted, or a class below one of these. Its bare Exception ("no model
+# able to be fitted") and KeyError need a handful of bars or closes without any error to model: `least` and `Past.still`
+# keep both from it.
 REFUSALS = (ValueError, ArithmeticError, IndexError, RuntimeError)
 
 
